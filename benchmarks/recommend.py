@@ -2,12 +2,14 @@
 
 An event is an item that a customer bought on a day, and all items of a day are a
 basket. Models are trained on the events before the cutoff, and list ten items for the
-first basket of each customer after it. ``--task journey``: categories of products of
-the Complete Journey; ``retail``: stock codes of Online Retail II, with
-``online_retail_II.parquet`` in the folder ``--data``. ``--share 4`` takes each fourth
-customer, and ``--each 2`` scores the lists of each second one. The model has its
-default parameters and ranks by the next event; with ``--basket``, the same model also
-ranks by the whole next basket.
+first basket of each customer after it. ``--periods 8 --length 7D`` lists them for the
+first baskets of eight weeks, at the start of each. The network is trained before the
+first of them only, and then reads the events since; the others count all events until
+then. ``--task journey``: categories of products of the Complete Journey; ``retail``:
+stock codes of Online Retail II, with ``online_retail_II.parquet`` in the folder
+``--data``. ``--share 4`` takes each fourth customer, and ``--each 2`` scores the lists
+of each second one. The model has its default parameters and ranks by the next event;
+with ``--basket``, the same model also ranks by the whole next basket.
 
 The baselines are the items of most baskets (``global``), of most of the customer's own
 baskets and then of most baskets (``personal``, which is GP-TopFreq), the same with
@@ -16,8 +18,9 @@ For the former see Li, Jullien, Ariannezhad and de Rijke, "A Next Basket Recomme
 Reality Check", ACM TOIS 41(4), 2023; for the latter Hu, He, Gao and Zhang, "Modeling
 Personalized Item Frequency Information for Next-basket Recommendation", SIGIR 2020. Its
 parameters are those of cornac. ``--cornac PYTHON`` adds cornac's own GPTop and TIFUKNN;
-it is the Python of an environment with cornac 3.0.1. Intervals are from a bootstrap
-over customers, for the difference between the network and each of the others.
+it is the Python of an environment with cornac 3.0.1 (a single period). Intervals are
+from a bootstrap over customers, for the difference between the network and each of the
+others.
 
     python benchmarks/recommend.py --task journey --share 4
 """
@@ -27,6 +30,7 @@ import os
 import subprocess
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -50,29 +54,33 @@ def main():
     torch.set_num_threads(1)
     lines, cutoff = TASKS[options.task](options)
     cutoff = options.cutoff or cutoff
-    known, bought = split(lines, cutoff)
-    options.buyers = bought["row"].unique()[:: options.each]
-    bought = bought[bought["row"].isin(options.buyers)]
-    n_items = known["item"].nunique()
+    periods = split(lines, cutoff, options)
+    first = periods[0].known
+    bought = pd.concat([period.bought for period in periods])
     print(
-        f"{known['customer'].nunique():,} customers, {len(known):,} lines of "
-        f"{n_items:,} things; {bought['row'].nunique():,} next baskets of "
-        f"{len(bought):,} lines",
+        f"{first['customer'].nunique():,} customers, {len(first):,} lines of "
+        f"{first['item'].nunique():,} things; "
+        f"{sum(period.bought['row'].nunique() for period in periods):,} next baskets "
+        f"of {len(bought):,} lines",
         flush=True,
     )
     found = {}
     for name in options.models:
         for seed in options.seeds if name == "lstm" else options.seeds[:1]:
             start = time.process_time()
-            made = MODELS[name](known, cutoff, seed, options)
-            for key, lists in made if name == "lstm" else [(name, made)]:
+            if name == "lstm":
+                made = lstm(periods, seed, options)
+            else:
+                make = MODELS[name]
+                made = [(name, [make(period.known) for period in periods])]
+            for key, lists in made:
                 took, start = time.process_time() - start, time.process_time()
-                found[key] = scores_of(bought, lists)
+                found[key] = scores_of(periods, lists)
                 means = found[key].mean().round(4).to_dict()
                 print(key, means, f"{took:.0f} CPU seconds", flush=True)
     if options.cornac:
-        for name, lists in of_cornac(known, options.cornac).items():
-            found[name] = scores_of(bought, lists)
+        for name, lists in of_cornac(first, options.cornac).items():
+            found[name] = scores_of(periods, [lists])
     print(report(found).to_string())
 
 
@@ -87,9 +95,14 @@ def read_options():
     parser.add_argument("--each", type=int, default=1)
     parser.add_argument("--epochs", type=int, default=50)
     parser.add_argument("--cutoff", type=pd.Timestamp)
+    parser.add_argument("--periods", type=int, default=1)
+    parser.add_argument("--length", type=pd.Timedelta, default="7D")
     parser.add_argument("--basket", action="store_true")
     parser.add_argument("--cornac")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.cornac and options.periods > 1:
+        parser.error("--cornac needs a single period")
+    return options
 
 
 # Lines --------------------------------------------------------------------------------
@@ -119,33 +132,63 @@ def retail(options):
 TASKS = {"journey": journey, "retail": retail}
 
 
-def split(lines, cutoff):
-    """Return baskets before the cutoff, and each known customer's first one after it.
+@dataclass
+class Period:
+    """A time whose first baskets are listed at its start.
 
-    The lines of a basket have no order, and are shuffled: sorted ones would teach what
-    is first in the alphabet.
+    Parameters
+    ----------
+    start : Timestamp
+    known : DataFrame
+        Columns ``customer``, ``day`` and ``item``: all lines before `start`.
+    bought : DataFrame
+        Columns ``row``, which is the customer, and ``value``, which is the item: the
+        first basket of each customer in the period.
+    """
+
+    start: pd.Timestamp
+    known: pd.DataFrame
+    bought: pd.DataFrame
+
+
+def split(lines, cutoff, options):
+    """Return the periods after the cutoff, with baskets of customers known before it.
+
+    The last period has no end. The lines of a basket have no order, and are shuffled:
+    sorted ones would teach what is first in the alphabet.
     """
     lines = lines[["customer", "day", "item"]].dropna().drop_duplicates()
     lines = lines.assign(item=lines["item"].astype(str))
     lines = lines.sample(frac=1, random_state=0).sort_values(
         ["customer", "day"], kind="stable", ignore_index=True
     )
-    known, later = lines[lines["day"] < cutoff], lines[lines["day"] >= cutoff]
-    later = later[later["customer"].isin(known["customer"])]
-    first = later.groupby("customer")["day"].transform("min")
-    bought = later[later["day"] == first]
+    customers = lines.loc[lines["day"] < cutoff, "customer"].unique()
+    lines = lines[lines["customer"].isin(customers)]
+    starts = [cutoff + options.length * i for i in range(options.periods)]
     columns = {"customer": "row", "item": "value"}
-    return known, bought[["customer", "item"]].rename(columns=columns)
+    periods = []
+    for start, end in zip(starts, [*starts[1:], pd.Timestamp.max], strict=True):
+        later = lines[(lines["day"] >= start) & (lines["day"] < end)]
+        first = later.groupby("customer")["day"].transform("min")
+        bought = later.loc[later["day"] == first, list(columns)].rename(columns=columns)
+        buyers = bought["row"].unique()[:: options.each]
+        bought = bought[bought["row"].isin(buyers)]
+        periods.append(Period(start, lines[lines["day"] < start], bought))
+    return periods
 
 
-def scores_of(bought, lists):
-    """Return both metrics for each customer."""
-    return pd.DataFrame(
-        {
-            "recall": recall_at_k(bought, lists, N_BEST, per_row=True),
-            "ndcg": ndcg_at_k(bought, lists, N_BEST, per_row=True),
-        }
-    )
+def scores_of(periods, lists):
+    """Return both metrics for each period and customer."""
+    scores = {
+        period.start: pd.DataFrame(
+            {
+                "recall": recall_at_k(period.bought, some, N_BEST, per_row=True),
+                "ndcg": ndcg_at_k(period.bought, some, N_BEST, per_row=True),
+            }
+        )
+        for period, some in zip(periods, lists, strict=True)
+    }
+    return pd.concat(scores, names=["start", "customer"])
 
 
 def report(found):
@@ -157,12 +200,15 @@ def report(found):
         own = [scores for (one, _), scores in ways.items() if one == way]
         mean = sum(own) / len(own)
         table[way] = mean.mean().to_dict()
+        customers = mean.groupby("customer").size()
         rng = np.random.default_rng(0)
-        draws = rng.integers(len(mean), size=(N_DRAWS, len(mean)))
+        draws = rng.integers(len(customers), size=(N_DRAWS, len(customers)))
+        n_baskets = customers.to_numpy()[draws].sum(axis=1)
         for name, scores in others.items():
             for metric in mean:
-                ahead = (mean[metric] - scores[metric]).to_numpy()
-                low, high = np.quantile(ahead[draws].mean(axis=1), [0.025, 0.975])
+                ahead = mean[metric] - scores[metric]
+                sums = ahead.groupby("customer").sum().to_numpy()[draws].sum(axis=1)
+                low, high = np.quantile(sums / n_baskets, [0.025, 0.975])
                 table[name][f"{way} is ahead in {metric} by"] = (
                     f"{ahead.mean():+.4f} [{low:+.4f}, {high:+.4f}]"
                 )
@@ -172,17 +218,25 @@ def report(found):
 # Models -------------------------------------------------------------------------------
 
 
-def lstm(known, cutoff, seed, options):
+def lstm(periods, seed, options):
     """Rank by the network's probability of the next event, and of the next basket."""
-    end = cutoff - pd.Timedelta("1D")
-    log = EventLog(known, "customer", "day", observed_until=end)
-    X = log.snapshots([cutoff])
     params = {"max_epochs": options.epochs, "random_state": seed, "verbose": 1}
-    model = LSTMEventModel(**params).fit(X)
-    X = X[X["customer"].isin(options.buyers)]
+    model = LSTMEventModel(**params).fit(rows_of(periods[0]))
     for way, basket in [("event", False), ("basket", True)][: 1 + options.basket]:
-        lists = model.predict_next(X, "item", N_BEST, basket=basket)
-        yield (way, seed), lists.assign(row=lists["customer"])
+        tables = []
+        for period in periods:
+            X = rows_of(period)
+            X = X[X["customer"].isin(period.bought["row"])]
+            lists = model.predict_next(X, "item", N_BEST, basket=basket)
+            tables.append(lists.assign(row=lists["customer"]))
+        yield (way, seed), tables
+
+
+def rows_of(period):
+    """Return all customers at the start of a period."""
+    end = period.start - pd.Timedelta("1D")
+    log = EventLog(period.known, "customer", "day", observed_until=end)
+    return log.snapshots([period.start])
 
 
 class Baskets:
@@ -224,19 +278,19 @@ class Baskets:
         return pd.DataFrame({"row": row, "rank": rank, "value": self.items[top]})
 
 
-def most_popular(known, cutoff, seed, options):
+def most_popular(known):
     """Return the same ten items for everyone."""
     baskets = Baskets(known)
     return baskets.lists(baskets.weighted(np.zeros(len(baskets.lag))))
 
 
-def personal(known, cutoff, seed, options):
+def personal(known):
     """Rank by the number of the customer's baskets with the item."""
     baskets = Baskets(known)
     return baskets.lists(baskets.weighted(np.ones(len(baskets.lag))))
 
 
-def recency(known, cutoff, seed, options):
+def recency(known):
     """Rank by counts that decay per basket; the factor is chosen on last baskets."""
     last = known.groupby("customer")["day"].transform("max") == known["day"]
     has_more = known["customer"].isin(known.loc[~last, "customer"])
@@ -251,7 +305,7 @@ def recency(known, cutoff, seed, options):
     return lists(known, FADING[int(np.argmax(scores))])
 
 
-def tifu_knn(known, cutoff, seed, options):
+def tifu_knn(known):
     """Combine frequencies in groups of baskets with those of similar customers."""
     n_groups, within, between, alpha, n_near = 7, 0.9, 0.7, 0.7, 300
     baskets = Baskets(known)
