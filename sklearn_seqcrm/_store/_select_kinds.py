@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -72,8 +73,13 @@ def is_of_kinds(column: Column, kinds: Any) -> np.ndarray:
     return look_up(is_wanted, column.values, missing=False)
 
 
-def check_kinds(column: Column, kinds: Any, name: str) -> None:
-    """Raise a ValueError if a field is not categorical or lacks one of the kinds."""
+def check_kinds(
+    column: Column, kinds: Any, name: str, merged: Collection[Any] = ()
+) -> None:
+    """Raise a ValueError if a field is not categorical or lacks one of the kinds.
+
+    The `merged` kinds are known, even if they have no events.
+    """
     wanted = as_list(kinds, "kinds")
     if column.categories is None:
         raise ValueError(f"Field {name!r} is {column.type}, and has no kinds.")
@@ -82,7 +88,8 @@ def check_kinds(column: Column, kinds: Any, name: str) -> None:
             f"kinds is empty; field {name!r} has {_first_levels(column.categories)}."
         )
     codes = _codes_of(wanted, column.categories)
-    absent = [one for one, code in zip(wanted, codes, strict=True) if code < 0]
+    pairs = zip(wanted, codes, strict=True)
+    absent = [one for one, code in pairs if code < 0 and one not in merged]
     if absent:
         raise ValueError(
             f"There are no events of the kinds {absent}; field {name!r} has "
