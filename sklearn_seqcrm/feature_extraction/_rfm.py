@@ -18,8 +18,7 @@ from sklearn_seqcrm._store import (
     CategoricalType,
     NumericType,
     as_list,
-    check_kinds,
-    field_of_kinds,
+    column_of_kinds,
     rows_of_kinds,
     warn_all_kinds,
 )
@@ -304,24 +303,13 @@ class RFMFeatures(BaseHistoryFeatures):
                 warn_all_kinds(log, f"RFMFeatures counts in {name!r}")
             # If no log has the field, the check of the first log raises.
             elif name in self._with_kinds or not self._with_kinds:
-                self._check_kinds(log)
+                column_of_kinds(log, self.kinds, self.kind_field)
         self._warn_refunds(logs, run)
         self._merged_from = {name: log.merged_from for name, log in logs.items()}
         self._chosen = {
             name: [x for x in FEATURES if x != "monetary" or field is not None]
             for name, field in self.amounts_.items()
         }
-
-    def _check_kinds(self, log: Any) -> None:
-        """Raise an error for kinds that a log does not have.
-
-        Rows of a file have the levels of the events that they see, and all kinds that
-        `concat` merged.
-        """
-        column = field_of_kinds(log, self.kind_field)
-        merged = log.kinds if log.kind_field == self.kind_field else {}
-        if len(log) or column.categories is None or len(column.categories):
-            check_kinds(column, self.kinds, self.kind_field, merged)
 
     def _warn_refunds(self, logs: dict[Any, Any], run: Callable[[Pass], Any]) -> None:
         """Warn if some of the first purchases of a log have negative amounts only."""
