@@ -352,8 +352,8 @@ class RFMFeatures(BaseHistoryFeatures):
                 period if self.dialect == "btyd" else moments,
             )
             # The largest amount, not the sum: a discount is a line of a purchase.
-            is_negative = np.fmax.reduceat(amounts, starts) < 0 if len(starts) else []
-            counts.append(np.array([np.count_nonzero(is_negative), len(starts)]))
+            largest = np.fmax.reduceat(amounts, starts) if len(starts) else amounts
+            counts.append(np.array([np.count_nonzero(largest < 0), len(starts)]))
         return counts
 
     def _names(self, name: Any) -> list[str]:
