@@ -246,7 +246,9 @@ def _refuse_no_history(X: pd.DataFrame) -> None:
     )
 
 
-def one_history(X: Any, history: Any = None) -> HistoryArray:
+def one_history(
+    X: Any, history: Any = None, way_out: str = "history={!r}"
+) -> HistoryArray:
     """Return the histories of all rows from one column.
 
     Parameters
@@ -255,6 +257,8 @@ def one_history(X: Any, history: Any = None) -> HistoryArray:
         Rows with a history column, that column, or its array.
     history : str or None, default=None
         Name of the column of a DataFrame; None for the only history column.
+    way_out : str, default="history={!r}"
+        How the error about several columns names the argument, with one of them.
 
     Returns
     -------
@@ -276,7 +280,7 @@ def one_history(X: Any, history: Any = None) -> HistoryArray:
     elif isinstance(X, pd.Series):
         array = as_history_array(X)
     else:
-        array = _choose_history(_to_frame(X), history)
+        array = _choose_history(_to_frame(X), history, way_out)
     _refuse_missing(array, "The history column has")
     return array
 
@@ -306,8 +310,8 @@ def check_raw(array: HistoryArray, reader: str, which: str = "these") -> History
     return array
 
 
-def _choose_history(X: pd.DataFrame, history: Any) -> HistoryArray:
-    """Return the histories of the chosen column."""
+def _choose_history(X: pd.DataFrame, history: Any, way_out: str) -> HistoryArray:
+    """Return the histories of the chosen column, with errors as in `one_history`."""
     found = names_of_histories(X)
     if not found:
         _refuse_no_history(X)
@@ -315,7 +319,7 @@ def _choose_history(X: pd.DataFrame, history: Any) -> HistoryArray:
         if len(found) > 1:
             raise ValueError(
                 f"X has {len(found)} history columns, {found}; choose one of them with "
-                f"history={found[0]!r}."
+                f"{way_out.format(found[0])}."
             )
         history = found[0]
     elif history not in X.columns:

@@ -65,9 +65,8 @@ from sklearn_seqcrm._store._sealed_files import (
     write_sealed_table,
 )
 from sklearn_seqcrm._store._select_kinds import (
-    check_kinds,
+    column_of_kinds,
     events_of_kinds,
-    field_of_kinds,
     is_of_kinds,
     rows_of_kinds,
     warn_all_kinds,

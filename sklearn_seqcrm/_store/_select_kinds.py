@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -40,12 +41,26 @@ def events_of_kinds(log: RawLog, kinds: Any, kind_field: str) -> np.ndarray:
     ndarray of int
         Positions in the log.
     """
-    column = field_of_kinds(log, kind_field)
-    check_kinds(column, kinds, kind_field)
+    column = column_of_kinds(log, kinds, kind_field)
     return np.flatnonzero(is_of_kinds(column, kinds))
 
 
-def field_of_kinds(log: RawLog, kind_field: str) -> Column:
+def column_of_kinds(log: RawLog, kinds: Any, kind_field: str) -> Column:
+    """Return the field whose levels `kinds` chooses.
+
+    Raises a KeyError if the log does not have it, and a ValueError if it is not
+    categorical or lacks one of the kinds.
+    """
+    column = _field_of_kinds(log, kind_field)
+    # Rows of a file have the levels of the events that they see, perhaps none, and all
+    # kinds that `concat` merged.
+    merged = log.kinds if log.kind_field == kind_field else {}
+    if len(log) or column.categories is None or len(column.categories):
+        _check_kinds(column, kinds, kind_field, merged)
+    return column
+
+
+def _field_of_kinds(log: RawLog, kind_field: str) -> Column:
     """Return the field whose levels `kinds` chooses; raise a KeyError without it."""
     if kind_field not in log.fields:
         columns = log.columns.items()
@@ -72,8 +87,13 @@ def is_of_kinds(column: Column, kinds: Any) -> np.ndarray:
     return look_up(is_wanted, column.values, missing=False)
 
 
-def check_kinds(column: Column, kinds: Any, name: str) -> None:
-    """Raise a ValueError if a field is not categorical or lacks one of the kinds."""
+def _check_kinds(
+    column: Column, kinds: Any, name: str, merged: Collection[Any]
+) -> None:
+    """Raise a ValueError if a field is not categorical or lacks one of the kinds.
+
+    The `merged` kinds are known, even if they have no events.
+    """
     wanted = as_list(kinds, "kinds")
     if column.categories is None:
         raise ValueError(f"Field {name!r} is {column.type}, and has no kinds.")
@@ -82,7 +102,8 @@ def check_kinds(column: Column, kinds: Any, name: str) -> None:
             f"kinds is empty; field {name!r} has {_first_levels(column.categories)}."
         )
     codes = _codes_of(wanted, column.categories)
-    absent = [one for one, code in zip(wanted, codes, strict=True) if code < 0]
+    pairs = zip(wanted, codes, strict=True)
+    absent = [one for one, code in pairs if code < 0 and one not in merged]
     if absent:
         raise ValueError(
             f"There are no events of the kinds {absent}; field {name!r} has "

@@ -68,6 +68,7 @@ class ObservationWindow(NamedTuple):
     # Whether the events of some customers may have been observed for longer: of
     # histories that were joined from several logs, or read from a file.
     is_lower_bound: bool = False
+    is_simulated: bool = False  # whether it is the end of a simulation
 
     @classmethod
     def of(

@@ -237,7 +237,9 @@ class DiscreteTimeSurvival(SurvivalPredictionsMixin, BaseEstimator):
             # All events come in the first bin. Of one class, many classifiers raise an
             # error, and others predict one column or none.
             classifier = DummyClassifier()
-        self.classifier_ = fit_weighted(classifier, table, periods.label, weight)
+        # Trees of scikit-learn 1.9 sort weighted rows again for each limit of a bin.
+        given = None if (weight == 1).all() else weight
+        self.classifier_ = fit_weighted(classifier, table, periods.label, given)
         self._objective = objective
         return self
 

@@ -96,7 +96,7 @@ def _rows_of_paths(
     offsets = np.concatenate([[0], np.cumsum(counts[there])])
     # The last tick of the record; times as floats have none before the end.
     last = end.max() - (1 if clock.dtype == "int64" else 0)
-    window = ObservationWindow(last, in_days=False)
+    window = ObservationWindow(last, in_days=False, is_simulated=True)
     timeline = Timeline(pd.Index(there), offsets, events.times, clock, window)
     log = EventLog.of(timeline, events.columns, names)
     # Paths without events are customers that the log does not have: -1.

@@ -53,9 +53,14 @@ class ViewableLog(RawLog):
         cutoff : str, datetime, number or None, default=None
             Column of `rows` with the cutoff of each row, or one cutoff for all rows,
             which may be text in ISO 8601.
-            None: everything known so far. Events *at* the cutoff belong to the future.
-            A cutoff between two ticks of the log's unit of time is rounded up; with
-            `allow_exact_matches`, down.
+            Events *at* the cutoff belong to the future. A cutoff between two ticks of
+            the log's unit of time is rounded up; with `allow_exact_matches`, down.
+
+            None: everything known so far. The cutoff is then `observed_until` of the
+            log, or the last event if it is later, with the events at that time. In a
+            log of whole days, or of whole numbers such as years, this is the last day
+            itself, so that horizons and simulations begin with it, although it is over.
+            To begin after it, pass the next day or number as the cutoff.
         lookback : Timedelta, str or number, default=None
             See only events in ``[cutoff - lookback, cutoff)``; None: all before.
         allow_exact_matches : bool, default=False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import compress
 from typing import Any, Literal, Self
 
@@ -10,15 +11,14 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._columns import Table
-from sklearn_seqcrm._ragged import Pass
+from sklearn_seqcrm._ragged import Pass, add_all
 from sklearn_seqcrm._sklearn_compat import StrOptions, one_task
 from sklearn_seqcrm._stacklevel import warn_user
 from sklearn_seqcrm._store import (
     CategoricalType,
     NumericType,
     as_list,
-    check_kinds,
-    field_of_kinds,
+    column_of_kinds,
     rows_of_kinds,
     warn_all_kinds,
 )
@@ -208,10 +208,10 @@ class RFMFeatures(BaseHistoryFeatures):
         **BaseHistoryFeatures._parameter_constraints,
         "amount": [str, None],
         "dialect": [StrOptions({"marketing", "btyd"})],
-        # The clock of the log validates these.
+        # The clock, and the levels of a field, of the log validate these.
         "period": "no_validation",
         "moments": "no_validation",
-        "kinds": [str, "array-like", None],
+        "kinds": "no_validation",
         "kind_field": [str],
     }
 
@@ -301,41 +301,60 @@ class RFMFeatures(BaseHistoryFeatures):
         for name, log in logs.items():
             if self.kinds is None:
                 warn_all_kinds(log, f"RFMFeatures counts in {name!r}")
-                self._warn_refunds(name, log)
             # If no log has the field, the check of the first log raises.
             elif name in self._with_kinds or not self._with_kinds:
-                column = field_of_kinds(log, self.kind_field)
-                check_kinds(column, self.kinds, self.kind_field)
+                column_of_kinds(log, self.kinds, self.kind_field)
+        self._warn_refunds(logs, run)
         self._merged_from = {name: log.merged_from for name, log in logs.items()}
         self._chosen = {
             name: [x for x in FEATURES if x != "monetary" or field is not None]
             for name, field in self.amounts_.items()
         }
 
-    def _warn_refunds(self, name: Any, log: Any) -> None:
+    def _warn_refunds(self, logs: dict[Any, Any], run: Callable[[Pass], Any]) -> None:
         """Warn if some of the first purchases of a log have negative amounts only."""
-        field = self.amounts_[name]
-        if field is None or not len(log) or len(log.kinds) > 1:
-            return  # of several kinds, there is a warning already
-        _, period, moments = self._lengths(name, log)
-        amounts = np.asarray(log.column(field).values[:_FIRST_EVENTS])
-        starts = purchase_starts(
-            log.timeline.times[: len(amounts)],
-            log.timeline.offsets[log.timeline.offsets < len(amounts)],
-            period if self.dialect == "btyd" else moments,
-        )
-        # The largest amount, not the sum: a discount is a line of a purchase.
-        n_negative = int((np.fmax.reduceat(amounts, starts) < 0).sum())
-        # If many are negative, they are margins, or payments of a bank account.
-        if 0 < n_negative <= len(starts) / 3:
+        # If several kinds count, there is a warning already.
+        names = [
+            name
+            for name, field in self.amounts_.items()
+            if self.kinds is None and field is not None and len(logs[name].kinds) <= 1
+        ]
+        if not names:
+            return
+        counts = run(Pass(partial(self._count_refunds, names), add_all))
+        for name, (n_negative, n_purchases) in zip(names, counts, strict=True):
+            # If many are negative, they are margins, or payments of a bank account.
+            if not 0 < n_negative <= n_purchases / 3:
+                continue
             warn_user(
-                f"{n_negative:,} of the first {len(starts):,} purchases in {name!r} "
-                f"have negative amounts {field!r}, as refunds have, and RFMFeatures "
-                "counts them as purchases. EventLog.concat keeps orders and refunds "
-                "apart: RFMFeatures(kinds='order') then counts orders only, and kinds="
-                "['order', 'refund'] counts both without this warning. Ignore it if "
-                "negative amounts are no refunds."
+                f"{n_negative:,} of the first {n_purchases:,} purchases in {name!r} "
+                f"have negative amounts {self.amounts_[name]!r}, as refunds have, and "
+                "RFMFeatures counts them as purchases. EventLog.concat keeps orders "
+                "and refunds apart: RFMFeatures(kinds='order') then counts orders "
+                "only, and kinds=['order', 'refund'] counts both without this warning. "
+                "Ignore it if negative amounts are no refunds."
             )
+
+    def _count_refunds(self, names: list[Any], X: pd.DataFrame) -> list[np.ndarray]:
+        """Count the purchases with negative amounts only, and all, for each history.
+
+        They are the first ones of the log, whether or not a row sees them. Each array
+        has the shape (2,).
+        """
+        counts = []
+        for name in names:
+            log: Any = X[name].array.log
+            amounts = np.asarray(log.column(self.amounts_[name]).values[:_FIRST_EVENTS])
+            _, period, moments = self._lengths(name, log)
+            starts = purchase_starts(
+                log.timeline.times[: len(amounts)],
+                log.timeline.offsets[log.timeline.offsets < len(amounts)],
+                period if self.dialect == "btyd" else moments,
+            )
+            # The largest amount, not the sum: a discount is a line of a purchase.
+            largest = np.fmax.reduceat(amounts, starts) if len(starts) else amounts
+            counts.append(np.array([np.count_nonzero(largest < 0), len(starts)]))
+        return counts
 
     def _names(self, name: Any) -> list[str]:
         return self._chosen[name]

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_consistent_length
 
 from sklearn_seqcrm._columns import check_raw, one_history, warn_other_order
 from sklearn_seqcrm._ragged import is_run_start
-from sklearn_seqcrm._store import check_kinds, field_of_kinds, is_of_kinds
+from sklearn_seqcrm._store import column_of_kinds, is_of_kinds
 from sklearn_seqcrm._typing import Duration
 from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.inspection._perturbations import RowEvents
@@ -51,8 +51,7 @@ class Touches(NamedTuple):
         codes = column.values[events.event]
         is_touch = codes >= 0  # code -1: events without a channel
         if kinds is not None:
-            of_event = field_of_kinds(array.log, kind_field)
-            check_kinds(of_event, kinds, kind_field)
+            of_event = column_of_kinds(array.log, kinds, kind_field)
             is_touch &= is_of_kinds(of_event.take(events.event), kinds)
         used, channel = np.unique(codes[is_touch], return_inverse=True)
         channels = column.categories[used].tolist()

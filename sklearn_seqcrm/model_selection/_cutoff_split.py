@@ -319,7 +319,7 @@ class CutoffSplit(BaseCrossValidator):
         except ValueError as error:
             # In an InvalidParameterError, `cross_val_score` puts its own name.
             raise ValueError(str(error)) from None
-        array = one_history(X, self.history)
+        array = one_history(X, self.history, "CutoffSplit(history={!r})")
         n_targets = len(array) if y is None else num_samples(y)
         if n_targets != len(array):
             raise ValueError(

@@ -104,7 +104,7 @@ class CutoffSplitDisplay:
                 f"splitter must be a CutoffSplit; got {type(splitter).__name__}."
             )
         report = splitter.report(X, y)
-        array = one_history(X, splitter.history)
+        array = one_history(X, splitter.history, "CutoffSplit(history={!r})")
         cutoffs = array.log.timeline.clock.as_index(np.unique(array.rows.cutoff))
         return cls(report=report, cutoffs=cutoffs).plot(ax)
 

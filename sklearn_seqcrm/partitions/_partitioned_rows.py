@@ -196,7 +196,8 @@ class PartitionedRows:
         A `HistoryEncoder` takes four to nine passes over the partitions: one for
         counts, one to four for quantiles (one for up to a million numbers of each
         field), one for the spread of interarrival times, one for levels of baskets, one
-        for row features. A `HistoryAggregator` takes four to seven.
+        for row features. A `HistoryAggregator` takes four to seven, and `RFMFeatures`
+        two, or three with an amount and without `kinds`.
         """
         return fit_transformer(transformer, self._engine, self._make)
 

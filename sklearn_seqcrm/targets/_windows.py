@@ -386,6 +386,8 @@ def _refuse_incomplete(windows: Windows, may_keep: bool) -> None:
 def _longer_record(windows: Windows) -> str:
     """Return the advice for a log whose record is longer than it says."""
     log, timeline = windows.log, windows.log.timeline
+    if timeline.observation.is_simulated:
+        return "; or simulate for longer, by horizon= of simulate_targets"
     # A merged log ends with the kind that was recorded for the shortest time.
     limit = timeline.observation.limited_by
     if limit is not None:

@@ -52,6 +52,16 @@ def test_person_periods_by_hand():
     assert_allclose(curves, [[1, 0.9, 0.9 * 0.8, 0.9 * 0.8 * 0.7]])
 
 
+def test_complete_periods_have_no_weights():
+    """With weights, trees of scikit-learn take a multiple of the time."""
+    X = np.ones((3, 1))
+    model = DiscreteTimeSurvival(Keeps(), bins=[1, 2, 4])
+    whole = model.fit(X, survival([True, False, False], [1.5, 4.0, 2.0]))
+    assert whole.classifier_.weight_ is None
+    part = model.fit(X, survival([True, False, False], [1.5, 3.0, 2.0]))
+    assert_allclose(part.classifier_.weight_, [1, 1, 1, 1, 0.5, 1, 1])
+
+
 def test_competing_kinds():
     y = survival([1, 2, 0, 2], [0.5, 1.5, 2.0, 1.2])
     model = DiscreteTimeSurvival(Keeps(), bins=[1, 2]).fit(np.ones((4, 1)), y)

@@ -273,7 +273,8 @@ def test_targets_end_with_the_simulation_of_their_row(model, X):
     longer = simulated(lambda rows: future_count(rows, ["9D", "91D"], censored="nan"))
     assert longer.notna().all().tolist() == [True, False]
     assert longer.isna().all().tolist() == [False, True]
-    with pytest.raises(ValueError, match="run past the end of the log"):
+    says = r"run past the end of the log.*'nan'; or simulate for longer, by horizon="
+    with pytest.raises(ValueError, match=says):
         simulated(lambda rows: future_count(rows, "91D"))
 
 

@@ -199,6 +199,8 @@ def test_frequent_levels_of_lookbacks_from_a_file(tmp_path):
     again = pd.read_parquet(tmp_path / "rows.parquet")
     for table in (X, again, pd.concat([X[:1], again[1:]])):
         assert Aggregator().fit(table).levels_["history"]["kind"] == []
+        # With one customer alone, any level is frequent.
+        assert Aggregator().fit(table[:2]).levels_["history"]["kind"] == ["x"]
 
 
 def test_levels_not_seen_in_fit():

@@ -9,7 +9,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import make_pipeline
 
 from sklearn_seqcrm.events import EventLog
-from sklearn_seqcrm.feature_extraction import RFMFeatures
+from sklearn_seqcrm.feature_extraction import RFMFeatures, _rfm
 from sklearn_seqcrm.testing._small_data import make_events, make_rows
 from tests.feature_extraction.features import (
     MARKETING,
@@ -106,6 +106,14 @@ def test_a_warning_of_refunds(orders, options, n_refunds):
     rfm.transform(X)
     of_kinds = EventLog.concat({"order": log}).snapshots([9])
     features_of(of_kinds, kinds="order", **options)
+
+
+def test_later_events_are_no_sample_of_refunds(monkeypatch):
+    """A log on the disk may be large."""
+    monkeypatch.setattr(_rfm, "_FIRST_EVENTS", 3)
+    X = log_of_table(read_orders("a 1 10\na 3 -10\nb 1 5\nb 4 -5", dates=False))
+    with pytest.warns(UserWarning, match="1 of the first 3 purchases"):
+        RFMFeatures().fit(X.snapshots([9]))
 
 
 def test_refunds_of_another_kind_need_no_warning():
@@ -224,6 +232,28 @@ def test_kinds_are_a_log_of_these_kinds(dialect, lookback):
     )
 
 
+def test_a_kind_that_is_a_number():
+    """As in targets and snapshots."""
+    log = log_of([1, 2, 3], fields={"event": [1, 2, 1]}, categorical=["event"])
+    X = log.snapshots([9], kinds=1)
+    assert features_of(X, kinds=1)["frequency"].tolist() == [2]
+    assert features_of(X, kinds=[1, 2])["frequency"].tolist() == [3]
+
+
+def test_kinds_that_no_row_of_a_file_sees(tmp_path):
+    """A file has the events that rows see, and only their kinds."""
+    orders = log_of([1, 2, 3], list("aab"), fields={"amount": [1.0, 2, 3]})
+    merged = EventLog.concat({"order": orders, "return": log_of([7])}, observed_until=9)
+    single = log_of([1, 2, 3], list("aab"), fields={"event": ["order"] * 3})
+    for log, cutoff in ((merged, 5), (merged, 0), (single, 0)):
+        X = log.attach(pd.DataFrame({"who": list("ab")}), cutoff=cutoff)
+        X.to_parquet(tmp_path / "rows.parquet")
+        again = pd.read_parquet(tmp_path / "rows.parquet")
+        kinds = ["order", "return"] if log is merged else "order"
+        expected = features_of(X, kinds=kinds)
+        assert_frame_equal(features_of(again, kinds=kinds), expected)
+
+
 def test_kinds_of_one_of_two_logs():
     visits = pd.DataFrame({"id": list("abb"), "time": [1, 2, 3]})
     X = EventLog(visits, "id", "time").attach(shop_rows(), cutoff=8, name="visits")
@@ -303,7 +333,7 @@ def test_missing_kinds_count_nothing(missing):
         ({"kinds": []}, ValueError, "kinds is empty; field 'event' has"),
         ({"kinds": "order", "kind_field": "type"}, KeyError, "no field 'type'"),
         ({"kinds": "order", "kind_field": "amount"}, ValueError, "'amount' is numeric"),
-        ({"kinds": 3}, ValueError, "The 'kinds' parameter of RFMFeatures"),
+        ({"kinds": 3}, ValueError, r"no events of the kinds \[3\]"),
     ],
 )
 def test_bad_kinds(options, error, message):

@@ -324,6 +324,16 @@ def test_only_some_kinds_are_touches():
         linear_credit(X, "event", kinds="mail", kind_field="what")
 
 
+def test_kinds_of_touches_that_no_row_of_a_file_sees(tmp_path):
+    visit = EventLog(pd.DataFrame({"who": [0], "day": [2]}), "who", "day")
+    order = EventLog(pd.DataFrame({"who": [0], "day": [4]}), "who", "day")
+    log = EventLog.concat({"visit": visit, "order": order}, observed_until=5)
+    log.snapshots([3]).to_parquet(tmp_path / "rows.parquet")
+    X = pd.read_parquet(tmp_path / "rows.parquet")
+    credit = linear_credit(X, "event", kinds=["visit", "order"])
+    assert credit.loc[0].to_dict() == {"visit": 1}
+
+
 def test_touches_many_half_lives_ago_have_no_credit():
     touches = pd.DataFrame({"who": 0, "day": [0, 1074, 2000], "channel": list("abc")})
     X = EventLog(touches, "who", "day").attach(pd.DataFrame({"who": [0]}))

@@ -5,6 +5,7 @@ import pytest
 import torch
 from matplotlib import pyplot as plt
 from sklearn.dummy import DummyClassifier
+from sklearn.model_selection import GridSearchCV
 
 from sklearn_seqcrm._recurrent.network import CELLS
 from sklearn_seqcrm.events import EventLog
@@ -202,6 +203,9 @@ def test_errors(X):
     dummy = DummyClassifier().fit(X[["x"]], [0, 1, 0, 1, 0])
     with pytest.raises(TypeError, match=r"lstm_gates needs a pipeline .* got Dummy"):
         lstm_gates(dummy, X)
+    search = GridSearchCV(make_history_pipeline(LSTMClassifier(**SMALL)), {}, cv=2)
+    with pytest.raises(TypeError, match=r"got GridSearchCV.*`best_estimator_`"):
+        lstm_gates(search.fit(X, [0, 1, 0, 1, 0]), X)
 
 
 def test_displays_of_one_of_two_histories(X):

@@ -72,6 +72,18 @@ def test_features_that_no_row_has_are_left_out_as_in_one_process(cutoff):
     )
 
 
+@pytest.mark.parametrize("dialect", ["marketing", "btyd"])
+def test_refunds_of_all_partitions_warn_once(dialect):
+    """Only two of the three partitions have some."""
+    parts = [VISITS.assign(spend=[-1.0, 2, 3, 4, 5, -6])[i : i + 2] for i in (0, 4, 2)]
+    rows = log_of_parts(parts).snapshots([5], min_events=0)
+    says = "2 of the first 6 purchases in 'history' have negative amounts 'spend'"
+    with pytest.warns(UserWarning, match=says) as caught:
+        rows.fit(RFMFeatures(dialect=dialect))
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+
+
 def test_a_pretrained_encoder_keeps_its_scales():
     before = HistoryEncoder().fit(EventLog(VISITS, "who", "day").snapshots([9]))
     rows = log_of_parts().snapshots([5, 7])

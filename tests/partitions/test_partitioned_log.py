@@ -473,6 +473,19 @@ def test_the_common_end_of_kinds_may_be_early(as_logs):
         PartitionedLog([table[:2], table[2:]], "who", "day", observed_until=5)
 
 
+def test_a_given_end_is_not_limited_by_a_kind():
+    """Errors would advise to give it."""
+    orders = EventLog(pd.DataFrame({"who": ["a"], "day": [9]}), "who", "day")
+    returns = EventLog(pd.DataFrame({"who": ["a"], "day": [8]}), "who", "day")
+    log = EventLog.concat({"o": orders, "r": returns})
+    rows = log_of_parts([log], observed_until=9).snapshots([9], min_events=0)
+    with pytest.raises(ValueError, match="run past the end of the log") as caught:
+        rows.map(lambda X: churned(X, 3, kinds="o"))
+    assert "of kind 'r'" not in str(caught.value)
+    with pytest.raises(ValueError, match="with the events of kind 'r'"):
+        churned(log.snapshots([9]), 3, kinds="o")
+
+
 def test_fields_of_many_levels_have_no_kinds(monkeypatch):
     """Whatever the order of the partitions, and with a short error."""
     monkeypatch.setattr(_schema, "MOST_LEVELS", 3)

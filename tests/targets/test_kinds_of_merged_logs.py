@@ -150,3 +150,14 @@ def test_a_kind_without_events_makes_no_row():
         log.snapshots([9], kinds="mail")
     with pytest.raises(KeyError, match="no field 'what'"):
         log.snapshots([9], kinds="order", kind_field="what")
+
+
+def test_a_merged_kind_of_other_customers_in_a_file(tmp_path):
+    """A part of the customers may have no event of a kind that the log has."""
+    orders, returns = log_of_table(ORDERS), log_of_table(SENT[SENT["who"] == "b"])
+    log = EventLog.concat({"order": orders, "return": returns}, observed_until=20)
+    log.for_customers(["a"]).to_parquet(tmp_path / "a.parquet")
+    part = EventLog.from_parquet(tmp_path / "a.parquet")
+    X = part.snapshots([5], kinds=["order", "return"])
+    assert churned(X, 5, kinds="return").tolist() == [1]
+    assert future_count(X, 5, kinds=["order", "return"]).tolist() == [1]
