@@ -46,6 +46,7 @@ from sklearn_seqcrm._ragged._runs import (
     RUN_SUMMARIES,
     is_run_start,
     n_in_long_runs,
+    place_in_run,
     sort_events,
     starts_of_nonmissing_runs,
 )

@@ -45,6 +45,19 @@ def is_run_start(values: np.ndarray, first: np.ndarray | None = None) -> np.ndar
     return begins
 
 
+def place_in_run(begins: np.ndarray) -> np.ndarray:
+    """Return the place of each value in its run, from 0 on; `begins` has run starts.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> place_in_run(np.array([True, False, True, False, False]))
+    array([0, 1, 0, 1, 2])
+    """
+    starts = np.flatnonzero(begins)
+    return np.arange(len(begins)) - starts[np.cumsum(begins) - 1]
+
+
 # Share of the events that stand with others of their customer at the same time, from
 # which encoders and aggregates join events to moments by default.
 LEAST_SHARE_IN_MOMENTS = 0.3

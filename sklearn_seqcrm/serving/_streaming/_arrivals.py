@@ -202,7 +202,7 @@ def _read(
         timeline = events.timeline
         columns = fields.complete(events.columns, len(events), what, kind)
         columns = dict(columns_as_in_fit(columns, encoder.schema, what))
-        codes = np.repeat(np.arange(events.n_customers), timeline.counts)
+        codes = events.customer_index()
         times = timeline.times
         if timeline.clock != encoder.clock:
             when = pd.Series(timeline.clock.as_index(times))
