@@ -245,35 +245,18 @@ class Layout:
         )
 
     def waves(self, times: np.ndarray) -> np.ndarray:
-        """Return sines and cosines of the calendar cycles at some times.
-
-        Parameters
-        ----------
-        times : ndarray of shape (n,)
-            Ticks since the epoch.
-
-        Returns
-        -------
-        ndarray of shape (n, n_waves), float32
-            As `cycles` returns them.
-        """
+        """Return the `cycles` of the calendar at ticks since the epoch, (n,)."""
         if self.local_clock is not None and self.calendar:
             times = self.local_clock.local(times)
         return cycles(times, self.calendar)
 
     def periods(self, times: np.ndarray) -> np.ndarray:
-        """Return the period of each event: equal numbers belong to one moment.
+        """Return the period of each event, (n,): equal numbers belong to one moment.
 
-        Parameters
-        ----------
-        times : ndarray of shape (n,)
-            Ticks since the epoch, of one customer's events and then the next one's.
-
-        Returns
-        -------
-        ndarray of shape (n,)
-            The times themselves if moments are events at the same time, else the
-            number of the period since the epoch, in local time if the layout has one.
+        `times` (n,), ticks since the epoch, are those of one customer's events and then
+        of the next one's. The result is the times themselves if moments are events at
+        the same time, else the number of the period since the epoch, in local time if
+        the layout has one.
         """
         return periods_of(times, self.moments, self.local_clock)
 

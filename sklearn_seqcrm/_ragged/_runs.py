@@ -18,19 +18,9 @@ from sklearn_seqcrm._ragged._segments import segment_numbers, starts_of_nonempty
 
 
 def is_run_start(values: np.ndarray, first: np.ndarray | None = None) -> np.ndarray:
-    """Return which values begin a run of equal values.
+    """Return which values (n,) begin a run of equal values, (n,), bool.
 
-    Parameters
-    ----------
-    values : ndarray of shape (n,)
-        Values, equal ones side by side.
-    first : ndarray of int, or None, default=None
-        Starts of segments; a run ends with its segment.
-
-    Returns
-    -------
-    ndarray of shape (n,), bool
-        True where a value differs from the one before it, and at the first value.
+    A run also ends with its segment, if `first` has the starts of segments.
 
     Examples
     --------
@@ -81,19 +71,10 @@ def starts_of_nonmissing_runs(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the starts of the runs after missing values were left out.
 
-    Parameters
-    ----------
-    first : ndarray of shape (n_runs,), int64
-        Start of each run, ascending; it ends where the next one starts.
-    present : ndarray of shape (n,), bool
-        Which values are not missing.
-
-    Returns
-    -------
-    filled : ndarray of shape (n_runs,), bool
-        Whether each run has a value that is present.
-    starts : ndarray of shape (n_filled,), int64
-        Starts of these runs among the values that are present.
+    `first` (n_runs,) are the starts of adjacent runs, ascending, and `present` (n,) is
+    which values are not missing. Returns whether each run has a value that is present,
+    (n_runs,), bool, and the starts of these runs among the values that are present,
+    (n_filled,), int64.
 
     Examples
     --------
