@@ -360,7 +360,7 @@ def _into_chunks(block: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
     begins = is_run_start(ordered)
     # The mean number of rows of a block, rounded up: then all chunks together have at
     # most three times as many slots as rows.
-    room = -(-len(order) // np.count_nonzero(begins))
+    room = -(-len(order) // int(begins.sum()))
     rank = place_in_run(begins)
     # A chunk begins with each block, and whenever one is full.
     new = rank % room == 0
