@@ -53,7 +53,6 @@ from sklearn_seqcrm._ragged._runs import (
 from sklearn_seqcrm._ragged._segments import (
     NO_ROW,
     Segments,
-    Views,
     blocks,
     event_blocks,
     first_at_or_after,
