@@ -181,25 +181,10 @@ def selection(
 ) -> Learning[np.ndarray]:
     """Find order statistics: the numbers at some ranks in ascending order.
 
-    Parameters
-    ----------
-    numbers : callable
-        Takes the events of a part and returns their numbers, in blocks of float64
-        without NaN. It can be pickled.
-    n : int
-        Number of all numbers.
-    ranks : sequence of int
-        Ranks; the smallest number has rank 0.
-
-    Yields
-    ------
-    Pass
-        Up to four passes, or one for up to 2^20 numbers.
-
-    Returns
-    -------
-    ndarray of shape (n_ranks,), float64
-        The numbers at these ranks, exactly, whatever the parts are.
+    The function `numbers`, which can be pickled, takes the events of a part and returns
+    their numbers, in blocks of float64 without NaN; there are `n` in all parts. The
+    smallest one has rank 0. Yields up to four passes, or one for up to 2^20 numbers,
+    and returns the numbers (n_ranks,) exactly, whatever the parts are.
 
     Notes
     -----

@@ -169,23 +169,10 @@ def sort_events(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Sort events by customer and time; equal times keep their order.
 
-    Parameters
-    ----------
-    codes : ndarray of shape (n_events,), int
-        Customer codes below `n_customers`.
-    times : ndarray of shape (n_events,), int64 or float64
-        Times, finite.
-    n_customers : int
-        Number of customers.
-
-    Returns
-    -------
-    order : ndarray of shape (n_events,)
-        Positions of the sorted events in the input.
-    offsets : ndarray of shape (n_customers + 1,), int64
-        Segments of the customers.
-    sorted_times : ndarray of shape (n_events,)
-        ``times[order]``.
+    `codes` (n_events,) are customer codes below `n_customers`, and `times` (n_events,)
+    finite, int64 or float64. Returns the positions of the sorted events in the input,
+    (n_events,), the segments of the customers, (n_customers + 1,), int64, and the
+    sorted times.
 
     Notes
     -----

@@ -51,19 +51,10 @@ class Views(Protocol):
 
 
 def ranges(start: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Concatenate the integer ranges ``start[i]:stop[i]``.
+    """Concatenate the integer ranges ``start[i]:stop[i]``, with ``start <= stop``.
 
-    Parameters
-    ----------
-    start, stop : ndarray of shape (n,), int64
-        Ends of the ranges, ``start <= stop``.
-
-    Returns
-    -------
-    index : ndarray of shape (sum(stop - start),), int64
-        All ranges one after the other.
-    offsets : ndarray of shape (n + 1,), int64
-        Range ``i`` is ``index[offsets[i]:offsets[i + 1]]``.
+    Returns `index`, int64, with all ranges one after the other, and `offsets` (n + 1,),
+    int64: range ``i`` is ``index[offsets[i]:offsets[i + 1]]``.
 
     Examples
     --------
@@ -181,19 +172,10 @@ def event_blocks(
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Yield the visible events of all rows, some rows at a time.
 
-    Parameters
-    ----------
-    start, stop : ndarray of shape (n,), int64
-        Row ``i`` sees the events ``start[i]:stop[i]``.
-
-    Yields
-    ------
-    rows : ndarray of shape (k,), int64
-        Positions of rows with at least one event; every such row comes once.
-    index : ndarray of shape (m,), int64
-        Positions of their events, row by row.
-    first : ndarray of shape (k,), int64
-        Where each row starts in `index`, as ``np.ufunc.reduceat`` takes it.
+    Row ``i`` sees the events ``start[i]:stop[i]``. Yields positions of rows with at
+    least one event, (k,), where every such row comes once; positions of their events,
+    row by row, (m,); and where each row starts among these, (k,), as
+    ``np.ufunc.reduceat`` takes it.
 
     Notes
     -----
@@ -238,21 +220,10 @@ def first_at_or_after(
 ) -> np.ndarray:
     """Return the first event of each row that is not before a moment.
 
-    Parameters
-    ----------
-    times : ndarray of shape (n_events,)
-        Times, ascending in each stretch.
-    low, high : ndarray of shape (n,), int64
-        Row ``i`` looks at ``times[low[i]:high[i]]``.
-    when : ndarray of shape (n,)
-        Moments on the axis of `times`.
-    after : bool, default=False
-        Find the first event strictly after the moment instead.
-
-    Returns
-    -------
-    ndarray of shape (n,), int64
-        Positions from `low` to `high`; `high` where the whole stretch is earlier.
+    Row ``i`` looks at ``times[low[i]:high[i]]``, which ascend, for the moment
+    ``when[i]`` on their axis; with `after`, for the first event strictly after it.
+    Returns positions (n,) from `low` to `high`; `high` where the whole stretch is
+    earlier.
 
     Notes
     -----
