@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -36,7 +37,6 @@ from sklearn_seqcrm._ragged import (
     Learning,
     Moments,
     Pass,
-    add,
     add_all,
     in_step,
     is_run_start,
@@ -367,7 +367,7 @@ def interarrival_scale(
     The typical one is the median, in ticks; a day or one tick if there is none. It is
     found by ranks, in several passes, as the training events may not fit into memory.
     """
-    n_times = yield Pass(_count_interarrival, add)
+    n_times = yield Pass(_count_interarrival, operator.add)
     unit = float(clock.ticks_per_day() or 1.0)
     if n_times:
         middle = [(n_times - 1) // 2, n_times // 2]

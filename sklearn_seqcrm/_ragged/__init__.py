@@ -32,7 +32,6 @@ from sklearn_seqcrm._ragged._passes import (
     Learning,
     Moments,
     Pass,
-    add,
     add_all,
     in_step,
     learn_by,
