@@ -124,8 +124,7 @@ class Arrivals(NamedTuple):
         if not parts:
             return cls([], np.zeros(1, "int64"), np.zeros(0, encoder.clock.dtype), {})
         if isinstance(events, EventLog):  # sorted already
-            counts = np.bincount(parts[what].codes, minlength=events.n_customers)
-            offsets = np.append(0, np.cumsum(counts))
+            offsets = events.timeline.offsets
             return cls(events.customers.tolist(), offsets, *parts[what][2:])
         return cls._sorted(parts, keys[0])
 
