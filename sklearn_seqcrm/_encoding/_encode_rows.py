@@ -41,19 +41,9 @@ _WIDTH = 4  # numbers of an event that are processed at a time, see `blocks`
 def encode_rows(encoder: EventEncoder, rows: Rows, column: str) -> Rows:
     """Encode the events that rows see, into a log that holds no others.
 
-    Parameters
-    ----------
-    encoder : EventEncoder
-        The fitted encoder.
-    rows : Rows
-        Views of a raw log with the same fields.
-    column : str
-        Name of the history column, for errors.
-
-    Returns
-    -------
-    Rows
-        The same rows; their log is an `EncodedLog`.
+    `rows` are views of a raw log with the fields that `encoder` was fitted on, and
+    `column` is the name of the history column, for errors. Returns the same rows, as
+    views of an `EncodedLog`.
     """
     log, seen = rows_as_in_fit(encoder, rows, column).log, visible_segments(rows)
     assert isinstance(log, RawLog)
@@ -142,26 +132,10 @@ def columns_as_in_fit(
     None does not have the type that the field had in training. A log that was merged
     without a kind of events lacks the fields that only this kind has: they are missing.
 
-    Parameters
-    ----------
-    columns : mapping of str to Column
-        Fields of a log.
-    expected : mapping of str to FieldSchema
-        Schemas of the fields of training.
-    history : str
-        Name of the history column, for errors.
-    kinds : Kinds or None, default=None
-        Kinds of events in training, if their log was merged.
-
-    Returns
-    -------
-    mapping of str to Column
-        `columns` themselves, if all of them fit.
-
-    Raises
-    ------
-    ValueError
-        If the fields are not those of training.
+    `columns` are the fields of a log, `expected` the schemas of training, `history` is
+    the name of the history column, for errors, and `kinds` are those of training, if
+    its log was merged. Returns `columns` themselves if all of them fit. A ValueError is
+    raised if the fields are not those of training.
     """
     fitting = {
         name: expected[name].without_values(len(column.values))
@@ -357,10 +331,6 @@ class ViewedLog(EncodedLog):
     def in_memory(self) -> EncodedLog:
         return self.take(self.timeline, np.arange(len(self)))
 
-    def _with(self, timeline: Timeline, channels: np.ndarray, codes: np.ndarray) -> Any:
-        layout, scale = self._layout, self._row_scale
-        return EncodedLog(timeline, channels, codes, layout, scale, self._names)
-
 
 def _rows_by_customer(rows: Rows) -> Iterator[np.ndarray]:
     """Yield positions of the rows of some customers, who see about 262,000 events.
@@ -378,20 +348,8 @@ def _rows_by_customer(rows: Rows) -> Iterator[np.ndarray]:
 def view_encoded(encoder: EventEncoder, rows: Rows, column: str) -> Rows:
     """View encoded events; those of a log on a disk are encoded when they are indexed.
 
-    Parameters
-    ----------
-    encoder : EventEncoder
-        The fitted encoder.
-    rows : Rows
-        Views of a raw log with the same fields.
-    column : str
-        Name of the history column, for errors.
-
-    Returns
-    -------
-    Rows
-        The same rows; their log is an `EncodedLog`. Their starts are equal or in order
-        as those of `encode_rows` are.
+    The parameters are those of `encode_rows`. Returns the same rows, as views of an
+    `EncodedLog`. Their starts are equal or in order as those of `encode_rows` are.
     """
     log = rows.log
     if not log.is_on_disk or log.timeline.clock != encoder.clock:

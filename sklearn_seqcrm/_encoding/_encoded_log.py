@@ -28,27 +28,16 @@ def row_features_of(
     cutoff: np.ndarray,
     layout: Layout,
 ) -> np.ndarray:
-    """Return row features before scaling.
+    """Return row features before scaling, shape (n, n_row_features).
 
-    Parameters
-    ----------
-    ages : ndarray of shape (n, 2)
-        Ticks from the last and from the first event to the cutoff; NaN without events.
-    counts : ndarray of shape (n, 1) or (n, 2)
-        Number of events and, if the layout joins events, of moments.
-    sums : ndarray of shape (n, n_half_lives, 1 + n_decayed)
-        Decayed counts, and behind them decayed sums of the facts, at the cutoff.
-    cutoff : ndarray of shape (n,)
-        Cutoffs.
-    layout : Layout
-        Units.
+    They are ``log1p`` of durations in typical interarrival times and of counts, decayed
+    means of the facts, and sines and cosines of the calendar at the cutoff: the columns
+    that ``layout.row_features`` names.
 
-    Returns
-    -------
-    ndarray of shape (n, n_row_features)
-        ``log1p`` of durations in typical interarrival times and of counts; decayed
-        means of the facts; sines and cosines of the calendar at the cutoff. Columns
-        named by ``layout.row_features``.
+    `ages` (n, 2) are the ticks from the last and from the first event to the cutoff,
+    NaN without events. `counts` has the number of events and, if the layout joins
+    events, that of moments. `sums` (n, n_half_lives, 1 + n_decayed) are decayed counts,
+    and behind them decayed sums of the facts, at the `cutoff` (n,).
     """
     # (n, n_half_lives) and (n, n_half_lives, n_decayed)
     decayed, totals = sums[:, :, 0], sums[:, :, 1:]
@@ -69,19 +58,10 @@ def row_features_of(
 
 
 def scale_row_features(raw: np.ndarray, row_scale: np.ndarray) -> np.ndarray:
-    """Scale row features as among the training rows.
+    """Scale row features as among the training rows, shape (n, n_row_features).
 
-    Parameters
-    ----------
-    raw : ndarray of shape (n, n_row_features)
-        Features as `row_features_of` returns them.
-    row_scale : ndarray of shape (2, n_row_features)
-        Center and scale.
-
-    Returns
-    -------
-    ndarray of shape (n, n_row_features)
-        0, the mean, where an empty history has no feature.
+    `raw` are those of `row_features_of`, `row_scale` (2, n_row_features) has center and
+    scale. The result is 0, the mean, where an empty history has no feature.
     """
     center, scale = row_scale
     # A cutoff far in the future must not give inputs far beyond those of training.
@@ -91,18 +71,9 @@ def scale_row_features(raw: np.ndarray, row_scale: np.ndarray) -> np.ndarray:
 def symexp(facts: np.ndarray, layout: Layout) -> np.ndarray:
     """Return the amounts of facts: the inverse of `NumericScale.symlog`, but for units.
 
-    Parameters
-    ----------
-    facts : ndarray of shape (n_events, n_decayed), float32
-        Symlog numbers ``u``.
-    layout : Layout
-        Where the amounts have their 0.
-
-    Returns
-    -------
-    ndarray of shape (n_events, n_decayed), float32
-        Amounts ``x / scale = sign(u) * (exp(abs(u)) - 1) + center / scale``, so that
-        sums of them are sums of money. A missing one counts as the median.
+    For symlog numbers ``u``, of shape (n_events, n_decayed), float32, these are
+    ``x / scale = sign(u) * (exp(abs(u)) - 1) + center / scale``, so that sums of them
+    are sums of money. A missing one counts as the median.
     """
     amounts = np.empty_like(facts)
     origins = np.array(layout.origins, dtype="float32")
@@ -113,17 +84,9 @@ def symexp(facts: np.ndarray, layout: Layout) -> np.ndarray:
 
 
 def sums_of_amounts(decayed: np.ndarray) -> np.ndarray:
-    """Return decayed sums of `symexp` amounts as inputs of a network.
+    """Return decayed sums of `symexp` amounts as inputs of a network, float32.
 
-    Parameters
-    ----------
-    decayed : ndarray of shape (n, n_half_lives, n_amounts)
-        Sums.
-
-    Returns
-    -------
-    ndarray of shape (n, n_half_lives * n_amounts), float32
-        Columns named by `Layout.sums`.
+    Sums (n, n_half_lives, n_amounts) become the columns that `Layout.sums` names.
     """
     # (n, n_half_lives * n_amounts); -1 for the width would not do without rows
     sums = decayed.reshape(len(decayed), decayed.shape[1] * decayed.shape[2])
@@ -183,34 +146,16 @@ class EncodedLog(Log):
     def row_features(self, rows: Rows) -> np.ndarray:
         """Return features of rows that depend on the cutoff, scaled as in training.
 
-        Parameters
-        ----------
-        rows : Rows
-            Views of this log.
-
-        Returns
-        -------
-        ndarray of shape (n, n_row_features), float32
-            Columns named by ``layout.row_features``; 0, the mean, where an empty
-            history has no feature.
+        They are float32, (n, n_row_features), with the columns of
+        ``layout.row_features``; 0, the mean, where an empty history has no feature.
         """
         return self._scaled(self.raw_row_features(rows))
 
     def row_features_and_sums(self, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-        """Return row features, and decayed sums of amounts.
+        """Return `row_features`, and decayed sums of amounts, (n, n_sums), float32.
 
-        Parameters
-        ----------
-        rows : Rows
-            Views of this log.
-
-        Returns
-        -------
-        features : ndarray of shape (n, n_row_features), float32
-            As `row_features` returns them.
-        sums : ndarray of shape (n, n_sums), float32
-            Columns named by ``layout.sums``: `symexp` amounts of each fact, in units of
-            its scale, decayed to the cutoff; 0 for an empty history.
+        Sums have the columns of ``layout.sums``: `symexp` amounts of each fact, in
+        units of its scale, decayed to the cutoff; 0 for an empty history.
         """
         # In one pass: weights and segments of events are the same for both.
         # (n, n_half_lives, 1 + n_decayed + n_decayed): count, facts, amounts
@@ -318,8 +263,6 @@ class EncodedLog(Log):
         """Return a log of the same events that has all numbers in memory."""
         return self
 
-    def _with(
-        self, timeline: Timeline, channels: np.ndarray, codes: np.ndarray
-    ) -> Self:
+    def _with(self, timeline: Timeline, channels: np.ndarray, codes: np.ndarray) -> Any:
         layout, scale = self._layout, self._row_scale
-        return type(self)(timeline, channels, codes, layout, scale, self._names)
+        return EncodedLog(timeline, channels, codes, layout, scale, self._names)

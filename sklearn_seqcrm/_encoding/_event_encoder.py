@@ -50,21 +50,12 @@ class EventEncoder:
         interarrival: np.ndarray,
         out: tuple[np.ndarray, np.ndarray],
     ) -> None:
-        """Encode a block of events.
+        """Encode a block of n events.
 
-        Parameters
-        ----------
-        columns : mapping of str to Column
-            The fields of these n events; further columns are ignored.
-        times : ndarray of shape (n,)
-            Their times, in ticks of `clock`.
-        interarrival : ndarray of shape (n,)
-            Ticks since the customer's previous event; NaN if there is none that the
-            rows see.
-        out : tuple of (ndarray, ndarray)
-            Where to write channels, shape (n, n_channels), float32, in the order of
-            ``layout.channels``, and codes, shape (n, n_codes), int32, in that of
-            ``layout.codes``.
+        `columns` are their fields, perhaps among others, `times` (n,) ticks of `clock`,
+        and `interarrival` (n,) ticks since the customer's previous event; NaN if there
+        is none that the rows see. Channels (n, n_channels), float32, and codes
+        (n, n_codes), int32, are written into `out`, in the order of the layout.
         """
         channels, codes = out
         self.encode_facts(columns, times, out=channels)
@@ -77,12 +68,8 @@ class EventEncoder:
     ) -> None:
         """Write the channels of fields, and the marks of missing values.
 
-        Parameters
-        ----------
-        columns, times : object
-            As in `encode`.
-        out : ndarray of shape (n, interarrival_channel) or wider, float32
-            Where to write them.
+        Arguments are as in `encode`; `out` is of shape (n, interarrival_channel) or
+        wider.
         """
         for name, own in self.layout.of_fields.items():
             encoder = self.level_vectors.get(name, self.fields[name])
@@ -94,15 +81,7 @@ class EventEncoder:
     def encode_levels(
         self, columns: Mapping[str, Column], times: np.ndarray, out: np.ndarray
     ) -> None:
-        """Write the codes of fields.
-
-        Parameters
-        ----------
-        columns, times : object
-            As in `encode`.
-        out : ndarray of shape (n, n_codes), int32
-            Where to write them.
-        """
+        """Write the codes of fields, (n, n_codes); arguments are as in `encode`."""
         for code, name in enumerate(self.layout.codes):
             out[:, code], _ = self.fields[name].encode(columns[name], times)
 
@@ -111,12 +90,7 @@ class EventEncoder:
     ) -> None:
         """Write the channels of times: the interarrival time and the calendar.
 
-        Parameters
-        ----------
-        times, interarrival : ndarray of shape (n,)
-            As in `encode`.
-        out : ndarray of shape (n, n_channels - interarrival_channel), float32
-            Where to write them.
+        Arguments are as in `encode`; `out` has the columns of these channels only.
         """
         center, spread = self.interarrival_scale
         scaled = (np.log1p(interarrival / self.layout.time_unit) - center) / spread
@@ -128,15 +102,7 @@ class EventEncoder:
     def prepared_for(self, columns: Mapping[str, Column]) -> EventEncoder:
         """Return an equal encoder that encodes many blocks of one log faster.
 
-        Parameters
-        ----------
-        columns : mapping of str to Column
-            The columns that the blocks are taken from.
-
-        Returns
-        -------
-        EventEncoder
-            It has looked up the levels of the log, once instead of in every block.
+        It has looked up the levels of the log, once instead of in every block.
         """
         fields = {n: one.prepared_for(columns[n]) for n, one in self.fields.items()}
         vectors = {

@@ -62,21 +62,11 @@ class FieldEncoder(ABC):
     def encode(
         self, column: Column, times: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Encode the values of some events.
+        """Encode the values of n events, at `times` (n,) on the clock of training.
 
-        Parameters
-        ----------
-        column : Column of n
-            The field of these events.
-        times : ndarray of shape (n,)
-            Their times, on the clock of the training events.
-
-        Returns
-        -------
-        numbers : ndarray of shape (n,) or (n, n_components)
-            Channels, float32 and finite, or codes below `n_codes`, int32.
-        is_missing : ndarray of shape (n,), bool, or None
-            Which events lack a value; None for codes, which have a code for that.
+        Returns channels, float32 and finite, or codes below `n_codes`, int32, of shape
+        (n,) or (n, n_components); and which events lack a value, (n,), bool, or None
+        for codes, which have a code for that.
         """
 
     @abstractmethod
@@ -103,23 +93,7 @@ class NumericScale(NamedTuple):
 
     @classmethod
     def learning(cls, name: str) -> Learning[NumericScale]:
-        """Learn from the numbers of a field at the training events.
-
-        Parameters
-        ----------
-        name : str
-            Name of the field.
-
-        Yields
-        ------
-        Pass
-            Passes over a `Training`.
-
-        Returns
-        -------
-        NumericScale
-            The scale.
-        """
+        """Learn from the numbers of a field, in passes over a `Training`."""
         n_all, n_known, eps, largest = yield Pass(
             partial(_extent_of, name), _joint_extent
         )
@@ -143,19 +117,10 @@ class NumericScale(NamedTuple):
         return cls(float(center), float(scale), n_known < n_all)
 
     def symlog(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Scale values and take their symmetric logarithm.
+        """Scale values (n,), and take their symmetric logarithm.
 
-        Parameters
-        ----------
-        values : ndarray of shape (n,)
-            Numbers.
-
-        Returns
-        -------
-        numbers : ndarray of shape (n,), float32
-            Symlog of the scaled values; 0, the median, for those that are not finite.
-        is_missing : ndarray of shape (n,), bool
-            Values that are not finite.
+        Returns float32 numbers (n,), and which values are not finite, (n,), bool: their
+        number is 0, the median.
 
         Notes
         -----

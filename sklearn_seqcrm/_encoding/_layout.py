@@ -104,27 +104,8 @@ def _differ(
     return any(bool((part(some) != one).any()) for some in times)
 
 
-def cycles(times: np.ndarray, calendar: Sequence[tuple[str, float, int]]) -> np.ndarray:
-    """Return sines and cosines of times, for each cycle and harmonic.
-
-    `times` (n,) are ticks since the epoch; `calendar` has the name, the period in ticks
-    and the number of harmonics of each cycle. Returns float32 columns named by
-    `cycle_names`, (n, 2 * sum of harmonics).
-    """
-    columns = []
-    for _, period, n_harmonics in calendar:
-        # The remainder of integers is exact. Of so small a number, float32 has enough
-        # digits, and its sines are many times as fast.
-        whole = times.dtype.kind == "i" and float(period).is_integer()
-        since = np.mod(times, int(period) if whole else period)
-        phase = (since * (2 * np.pi / period)).astype("float32")
-        for harmonic in range(1, n_harmonics + 1):
-            columns += [np.sin(harmonic * phase), np.cos(harmonic * phase)]
-    return np.array(columns, dtype="float32").reshape(len(columns), len(times)).T
-
-
 def cycle_names(calendar: Sequence[tuple[str, float, int]]) -> list[str]:
-    """Name the columns of `cycles`."""
+    """Name the columns of `Layout.waves`."""
     return [
         f"{name}_{wave}{harmonic}"
         for name, _, n_harmonics in calendar
@@ -245,35 +226,31 @@ class Layout:
         )
 
     def waves(self, times: np.ndarray) -> np.ndarray:
-        """Return sines and cosines of the calendar cycles at some times.
+        """Return sines and cosines of each calendar cycle and harmonic.
 
-        Parameters
-        ----------
-        times : ndarray of shape (n,)
-            Ticks since the epoch.
-
-        Returns
-        -------
-        ndarray of shape (n, n_waves), float32
-            As `cycles` returns them.
+        `times` (n,) are ticks since the epoch. Returns float32 columns named by
+        `cycle_names`, (n, 2 * sum of harmonics).
         """
         if self.local_clock is not None and self.calendar:
             times = self.local_clock.local(times)
-        return cycles(times, self.calendar)
+        columns = []
+        for _, period, n_harmonics in self.calendar:
+            # The remainder of integers is exact. Of so small a number, float32 has
+            # enough digits, and its sines are many times as fast.
+            whole = times.dtype.kind == "i" and float(period).is_integer()
+            since = np.mod(times, int(period) if whole else period)
+            phase = (since * (2 * np.pi / period)).astype("float32")
+            for harmonic in range(1, n_harmonics + 1):
+                columns += [np.sin(harmonic * phase), np.cos(harmonic * phase)]
+        return np.array(columns, dtype="float32").reshape(len(columns), len(times)).T
 
     def periods(self, times: np.ndarray) -> np.ndarray:
-        """Return the period of each event: equal numbers belong to one moment.
+        """Return the period of each event, (n,): equal numbers belong to one moment.
 
-        Parameters
-        ----------
-        times : ndarray of shape (n,)
-            Ticks since the epoch, of one customer's events and then the next one's.
-
-        Returns
-        -------
-        ndarray of shape (n,)
-            The times themselves if moments are events at the same time, else the
-            number of the period since the epoch, in local time if the layout has one.
+        `times` (n,), ticks since the epoch, are those of one customer's events and then
+        of the next one's. The result is the times themselves if moments are events at
+        the same time, else the number of the period since the epoch, in local time if
+        the layout has one.
         """
         return periods_of(times, self.moments, self.local_clock)
 

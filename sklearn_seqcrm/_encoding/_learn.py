@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -36,7 +37,6 @@ from sklearn_seqcrm._ragged import (
     Learning,
     Moments,
     Pass,
-    add,
     add_all,
     in_step,
     is_run_start,
@@ -87,26 +87,12 @@ class EncoderOptions(NamedTuple):
 def learn(rows: Rows, options: EncoderOptions) -> tuple[EventEncoder, Rows]:
     """Learn an encoder, and encode the training rows by it.
 
-    Parameters
-    ----------
-    rows : Rows
-        Training rows, views of a raw log. Only events that at least one of them sees
-        count.
-    options : EncoderOptions
-        How to encode them.
-
-    Returns
-    -------
-    encoder : EventEncoder
-        The fitted encoder: scales, levels, units of time and the layout.
-    encoded : Rows
-        What `view_encoded` returns for `rows`. The scale of row features is learned
-        from them, so that they need not be encoded again.
-
-    Notes
-    -----
+    `rows` are views of a raw log; only events that at least one of them sees count.
     Everything is learned in blocks of events, in several passes, so that memory does
     not grow with the log.
+
+    Returns the fitted encoder, and what `view_encoded` returns for `rows`: the scale of
+    row features is learned from them, so that they need not be encoded again.
     """
     log = rows.log
     assert isinstance(log, RawLog)
@@ -118,24 +104,9 @@ def learn(rows: Rows, options: EncoderOptions) -> tuple[EventEncoder, Rows]:
 def learning_of_events(log: RawLog, options: EncoderOptions) -> Learning[EventEncoder]:
     """Learn an encoder of events; row features are not scaled.
 
-    Parameters
-    ----------
-    log : RawLog
-        A log with the clock, the fields and the kinds of all parts; its events are not
-        used.
-    options : EncoderOptions
-        How to encode them.
-
-    Yields
-    ------
-    Pass
-        Passes over a `Training`: one for counts, up to four for quantiles, one for the
-        spread of interarrival times, and one for the vectors of levels.
-
-    Returns
-    -------
-    EventEncoder
-        The encoder.
+    `log` has the clock, the fields and the kinds of all parts; its events are not used.
+    Yields passes over a `Training`: one for counts, up to four for quantiles, one for
+    the spread of interarrival times, and one for the vectors of levels.
     """
     clock, columns = log.timeline.clock, log.columns
     zone = options.time_zone
@@ -281,23 +252,11 @@ def learn_rows(
 ) -> tuple[EventEncoder, Rows]:
     """Learn row features only; events are encoded as by an earlier encoder.
 
-    Parameters
-    ----------
-    encoder : EventEncoder
-        The earlier encoder, perhaps of many more events.
-    rows : Rows
-        Training rows, views of a raw log with the same fields.
-    column : str
-        Name of the history column, for errors.
-    half_lives : "auto" or sequence of Timedelta, str or number
-        Half-lives of the decayed row features.
+    It may have learned from many more events. `rows` are views of a raw log with the
+    same fields; `column` and `half_lives` are as in `encode_rows` and `EncoderOptions`.
 
-    Returns
-    -------
-    encoder : EventEncoder
-        Agrees with the earlier one in ``layout.of_events``.
-    encoded : Rows
-        What `view_encoded` returns for `rows`.
+    Returns an encoder that agrees with the earlier one in ``layout.of_events``, and
+    what `view_encoded` returns for `rows`.
     """
     encoder = with_half_lives(encoder, half_lives)
     return _scale_rows(encoder, view_encoded(encoder, rows, column))
@@ -408,7 +367,7 @@ def interarrival_scale(
     The typical one is the median, in ticks; a day or one tick if there is none. It is
     found by ranks, in several passes, as the training events may not fit into memory.
     """
-    n_times = yield Pass(_count_interarrival, add)
+    n_times = yield Pass(_count_interarrival, operator.add)
     unit = float(clock.ticks_per_day() or 1.0)
     if n_times:
         middle = [(n_times - 1) // 2, n_times // 2]

@@ -32,7 +32,6 @@ from sklearn_seqcrm._ragged._passes import (
     Learning,
     Moments,
     Pass,
-    add,
     add_all,
     in_step,
     learn_by,
@@ -46,13 +45,13 @@ from sklearn_seqcrm._ragged._runs import (
     RUN_SUMMARIES,
     is_run_start,
     n_in_long_runs,
+    place_in_run,
     sort_events,
     starts_of_nonmissing_runs,
 )
 from sklearn_seqcrm._ragged._segments import (
     NO_ROW,
     Segments,
-    Views,
     blocks,
     event_blocks,
     first_at_or_after,

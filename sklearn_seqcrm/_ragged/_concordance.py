@@ -20,26 +20,9 @@ def concordance(
     none up to that time: its own event is later, or it was censored no earlier. Equal
     risks count half.
 
-    Parameters
-    ----------
-    event : ndarray of shape (n,), bool
-        Whether the time ended with an event; otherwise it was censored.
-    time : ndarray of shape (n,), float64
-        Time to the event or to censoring.
-    risk : ndarray of shape (n,), float64
-        Predicted risk; a higher one means an earlier event.
-    weight : ndarray of shape (n,) or None, default=None
-        Weight of each row; a pair has the product. None: 1.
-
-    Returns
-    -------
-    float
-        From 0 to 1.
-
-    Raises
-    ------
-    ValueError
-        If no two rows are comparable.
+    `event` (n,) is whether each `time` (n,) ended with an event; otherwise it was
+    censored. A higher `risk` (n,) means an earlier event. A pair has the product of the
+    weights (n,) of its rows. A ValueError is raised if no two rows are comparable.
 
     Notes
     -----

@@ -50,24 +50,14 @@ def decayed_sums(
 ) -> np.ndarray:
     """Return counts and sums over each row's visible events, decayed to its cutoff.
 
-    Parameters
-    ----------
-    rows : Views of n
-        Rows.
-    times : ndarray of shape (n_events,)
-        Times of the events, ascending for each customer.
-    values : ndarray of shape (n_events, n_values)
-        Values to sum, for every event of the log; finite.
-    half_lives : ndarray of shape (n_half_lives,)
-        Ticks after which an event counts half.
-    any_size : bool, default=False
-        Whether values may be of any size, so that those before the start of a row could
-        take the digits of its own. The check costs a tenth of the time.
+    `times` (n_events,) ascend for each customer, and `values` (n_events, n_values) are
+    those of every event of the log, finite. With each of the `half_lives`
+    (n_half_lives,), an event counts half after so many ticks. The result, of shape
+    (n, n_half_lives, 1 + n_values), has the count of events, then the sums; zero for an
+    empty history.
 
-    Returns
-    -------
-    ndarray of shape (n, n_half_lives, 1 + n_values)
-        The count of events, then the sums; zero for an empty history.
+    `any_size`: values may be of any size, so that those before the start of a row could
+    take the digits of its own. The check costs a tenth of the time.
 
     Notes
     -----

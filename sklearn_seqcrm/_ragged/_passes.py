@@ -15,6 +15,7 @@ with common passes, so that the number of passes is that of the longest.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Self, TypeAlias, TypeVar
@@ -108,11 +109,6 @@ def _merge_each(functions: Mapping[Any, Callable], one: Any, other: Any) -> Any:
     return {name: merge(one[name], other[name]) for name, merge in functions.items()}
 
 
-def add(one: Any, other: Any) -> Any:
-    """Merge two summaries that are numbers or arrays: their sum."""
-    return one + other
-
-
 def add_all(one: Sequence[Any], other: Sequence[Any]) -> tuple[Any, ...]:
     """Merge two summaries of several numbers: the sum of each."""
     return tuple(a + b for a, b in zip(one, other, strict=True))
@@ -181,25 +177,10 @@ def selection(
 ) -> Learning[np.ndarray]:
     """Find order statistics: the numbers at some ranks in ascending order.
 
-    Parameters
-    ----------
-    numbers : callable
-        Takes the events of a part and returns their numbers, in blocks of float64
-        without NaN. It can be pickled.
-    n : int
-        Number of all numbers.
-    ranks : sequence of int
-        Ranks; the smallest number has rank 0.
-
-    Yields
-    ------
-    Pass
-        Up to four passes, or one for up to 2^20 numbers.
-
-    Returns
-    -------
-    ndarray of shape (n_ranks,), float64
-        The numbers at these ranks, exactly, whatever the parts are.
+    The function `numbers`, which can be pickled, takes the events of a part and returns
+    their numbers, in blocks of float64 without NaN; there are `n` in all parts. The
+    smallest one has rank 0. Yields up to four passes, or one for up to 2^20 numbers,
+    and returns the numbers (n_ranks,) exactly, whatever the parts are.
 
     Notes
     -----
@@ -214,7 +195,7 @@ def selection(
     n_bits = 0
     while n > _HELD and n_bits < 64:
         wanted = list(dict.fromkeys(heads.tolist()))
-        counts = yield Pass(partial(_count_bits, numbers, wanted, n_bits), add)
+        counts = yield Pass(partial(_count_bits, numbers, wanted, n_bits), operator.add)
         sizes = {}
         for i, head in enumerate(heads):
             count = counts[wanted.index(int(head))]

@@ -97,21 +97,12 @@ class Chunks:
     def pieces(
         self, codes: np.ndarray, begin: np.ndarray, end: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the pieces of which windows consist.
+        """Return the pieces of which windows consist, one window after the other.
 
-        Parameters
-        ----------
-        codes : ndarray of shape (n,), int64
-            Customer of each window.
-        begin, end : ndarray of shape (n,), int64
-            The window holds the events ``begin:end``.
-
-        Returns
-        -------
-        index : ndarray of shape (m,), int64
-            Pieces of all windows, one after the other.
-        offsets : ndarray of shape (n + 1,), int64
-            Window ``i`` consists of ``index[offsets[i]:offsets[i + 1]]``.
+        Window ``i``, of the customer ``codes[i]``, holds the events
+        ``begin[i]:end[i]``, and consists of the pieces
+        ``index[offsets[i]:offsets[i + 1]]``. Returns `index` (m,), int64, and `offsets`
+        (n + 1,), int64.
         """
         if not self.sizes:
             return ranges(begin, end)

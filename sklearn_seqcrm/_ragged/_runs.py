@@ -18,19 +18,9 @@ from sklearn_seqcrm._ragged._segments import segment_numbers, starts_of_nonempty
 
 
 def is_run_start(values: np.ndarray, first: np.ndarray | None = None) -> np.ndarray:
-    """Return which values begin a run of equal values.
+    """Return which values (n,) begin a run of equal values, (n,), bool.
 
-    Parameters
-    ----------
-    values : ndarray of shape (n,)
-        Values, equal ones side by side.
-    first : ndarray of int, or None, default=None
-        Starts of segments; a run ends with its segment.
-
-    Returns
-    -------
-    ndarray of shape (n,), bool
-        True where a value differs from the one before it, and at the first value.
+    A run also ends with its segment, if `first` has the starts of segments.
 
     Examples
     --------
@@ -43,6 +33,19 @@ def is_run_start(values: np.ndarray, first: np.ndarray | None = None) -> np.ndar
     if first is not None:
         begins[first] = True
     return begins
+
+
+def place_in_run(begins: np.ndarray) -> np.ndarray:
+    """Return the place of each value in its run, from 0 on; `begins` has run starts.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> place_in_run(np.array([True, False, True, False, False]))
+    array([0, 1, 0, 1, 2])
+    """
+    starts = np.flatnonzero(begins)
+    return np.arange(len(begins)) - starts[np.cumsum(begins) - 1]
 
 
 # Share of the events that stand with others of their customer at the same time, from
@@ -68,19 +71,10 @@ def starts_of_nonmissing_runs(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the starts of the runs after missing values were left out.
 
-    Parameters
-    ----------
-    first : ndarray of shape (n_runs,), int64
-        Start of each run, ascending; it ends where the next one starts.
-    present : ndarray of shape (n,), bool
-        Which values are not missing.
-
-    Returns
-    -------
-    filled : ndarray of shape (n_runs,), bool
-        Whether each run has a value that is present.
-    starts : ndarray of shape (n_filled,), int64
-        Starts of these runs among the values that are present.
+    `first` (n_runs,) are the starts of adjacent runs, ascending, and `present` (n,) is
+    which values are not missing. Returns whether each run has a value that is present,
+    (n_runs,), bool, and the starts of these runs among the values that are present,
+    (n_filled,), int64.
 
     Examples
     --------
@@ -175,23 +169,10 @@ def sort_events(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Sort events by customer and time; equal times keep their order.
 
-    Parameters
-    ----------
-    codes : ndarray of shape (n_events,), int
-        Customer codes below `n_customers`.
-    times : ndarray of shape (n_events,), int64 or float64
-        Times, finite.
-    n_customers : int
-        Number of customers.
-
-    Returns
-    -------
-    order : ndarray of shape (n_events,)
-        Positions of the sorted events in the input.
-    offsets : ndarray of shape (n_customers + 1,), int64
-        Segments of the customers.
-    sorted_times : ndarray of shape (n_events,)
-        ``times[order]``.
+    `codes` (n_events,) are customer codes below `n_customers`, and `times` (n_events,)
+    finite, int64 or float64. Returns the positions of the sorted events in the input,
+    (n_events,), the segments of the customers, (n_customers + 1,), int64, and the
+    sorted times.
 
     Notes
     -----

@@ -51,19 +51,10 @@ class Views(Protocol):
 
 
 def ranges(start: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Concatenate the integer ranges ``start[i]:stop[i]``.
+    """Concatenate the integer ranges ``start[i]:stop[i]``, with ``start <= stop``.
 
-    Parameters
-    ----------
-    start, stop : ndarray of shape (n,), int64
-        Ends of the ranges, ``start <= stop``.
-
-    Returns
-    -------
-    index : ndarray of shape (sum(stop - start),), int64
-        All ranges one after the other.
-    offsets : ndarray of shape (n + 1,), int64
-        Range ``i`` is ``index[offsets[i]:offsets[i + 1]]``.
+    Returns `index`, int64, with all ranges one after the other, and `offsets` (n + 1,),
+    int64: range ``i`` is ``index[offsets[i]:offsets[i + 1]]``.
 
     Examples
     --------
@@ -114,20 +105,11 @@ def starts_of_nonempty(offsets: np.ndarray) -> np.ndarray:
 
 
 def is_segment_start(starts: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Return which events are the first of their segment.
+    """Return which events are the first of their segment, (n,), bool.
 
-    Parameters
-    ----------
-    starts : ndarray of shape (n_segments,), int64
-        Starts of the segments, ascending.
-    index : ndarray of shape (n,), int64
-        Positions of events. Best in stretches of consecutive positions, as those of
-        sequences are: starts are searched once for each stretch, not for each event.
-
-    Returns
-    -------
-    ndarray of shape (n,), bool
-        Whether each position is one of `starts`.
+    `starts` (n_segments,) are ascending, and `index` (n,) are positions of events.
+    These are best in stretches of consecutive positions, as those of sequences are:
+    starts are searched once for each stretch, not for each event.
 
     Examples
     --------
@@ -167,18 +149,10 @@ def blocks(n: int, width: int) -> Iterator[slice]:
 def groups(load: np.ndarray, width: int) -> Iterator[tuple[int, int]]:
     """Yield ranges of things of unequal size that together stay in the cache.
 
-    Parameters
-    ----------
-    load : ndarray of shape (n,), int
-        Cumulative size: that of each thing and of all before it.
-    width : int
-        Temporary values for a size of 1.
-
-    Yields
-    ------
-    start, stop : int
-        Of a total size of about ``BLOCK // width``, or a single larger thing. Things of
-        size 0 at the very beginning are in no range.
+    `load` (n,) is the cumulative size, that of each thing and of all before it, and
+    `width` the number of temporary values for a size of 1. Each range ``start, stop``
+    has a total size of about ``BLOCK // width``, or is a single larger thing. Things of
+    size 0 at the very beginning are in no range.
 
     Examples
     --------
@@ -198,19 +172,10 @@ def event_blocks(
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Yield the visible events of all rows, some rows at a time.
 
-    Parameters
-    ----------
-    start, stop : ndarray of shape (n,), int64
-        Row ``i`` sees the events ``start[i]:stop[i]``.
-
-    Yields
-    ------
-    rows : ndarray of shape (k,), int64
-        Positions of rows with at least one event; every such row comes once.
-    index : ndarray of shape (m,), int64
-        Positions of their events, row by row.
-    first : ndarray of shape (k,), int64
-        Where each row starts in `index`, as ``np.ufunc.reduceat`` takes it.
+    Row ``i`` sees the events ``start[i]:stop[i]``. Yields positions of rows with at
+    least one event, (k,), where every such row comes once; positions of their events,
+    row by row, (m,); and where each row starts among these, (k,), as
+    ``np.ufunc.reduceat`` takes it.
 
     Notes
     -----
@@ -255,21 +220,10 @@ def first_at_or_after(
 ) -> np.ndarray:
     """Return the first event of each row that is not before a moment.
 
-    Parameters
-    ----------
-    times : ndarray of shape (n_events,)
-        Times, ascending in each stretch.
-    low, high : ndarray of shape (n,), int64
-        Row ``i`` looks at ``times[low[i]:high[i]]``.
-    when : ndarray of shape (n,)
-        Moments on the axis of `times`.
-    after : bool, default=False
-        Find the first event strictly after the moment instead.
-
-    Returns
-    -------
-    ndarray of shape (n,), int64
-        Positions from `low` to `high`; `high` where the whole stretch is earlier.
+    Row ``i`` looks at ``times[low[i]:high[i]]``, which ascend, for the moment
+    ``when[i]`` on their axis; with `after`, for the first event strictly after it.
+    Returns positions (n,) from `low` to `high`; `high` where the whole stretch is
+    earlier.
 
     Notes
     -----
@@ -336,22 +290,11 @@ def visible_segments(rows: Views) -> Segments:
 
 
 def starts_in_segments(seen: Segments, rows: Views, offsets: np.ndarray) -> np.ndarray:
-    """Return the start of each row after the visible segments were concatenated.
+    """Return the start of each row after the visible segments were concatenated, (n,).
 
-    Parameters
-    ----------
-    seen : Segments
-        Result of `visible_segments` for `rows`.
-    rows : Views of n
-        The rows.
-    offsets : ndarray of shape (n_seen + 1,), int64
-        Segment ``i`` became ``offsets[i]:offsets[i + 1]``.
-
-    Returns
-    -------
-    ndarray of shape (n,), int64
-        New `start` of each row; `NO_ROW` if the history is missing, 0 if the log does
-        not know the customer.
+    `seen` is the result of `visible_segments` for `rows`; its segment ``i`` became
+    ``offsets[i]:offsets[i + 1]``. The start is `NO_ROW` if the history is missing, and
+    0 if the log does not know the customer.
     """
     start = np.where(rows.start == NO_ROW, NO_ROW, 0)
     skipped = rows.start[seen.rows] - seen.first[seen.of_row]
@@ -388,15 +331,10 @@ def visible_interarrival_times(
 ) -> np.ndarray:
     """Return the times between successive visible events of each customer.
 
-    Parameters
-    ----------
-    offsets : ndarray of shape (n_customers + 1,), int64
-        Segments of the customers in the log.
-    index : ndarray of shape (n_visible,), int64
-        Result of `visible_events`. Both events must be visible: a lookback hides those
-        before it.
-    times : ndarray of shape (n_visible,)
-        Times of these events. Equal ones have the interarrival time 0.
+    `offsets` are the segments of the customers in the log, `index` (n_visible,) is the
+    result of `visible_events`, and `times` (n_visible,) are those of these events. Both
+    events must be visible: a lookback hides those before it. Equal times have the
+    interarrival time 0.
     """
     successive = index[1:] == index[:-1] + 1
     return np.diff(times)[successive & ~is_segment_start(offsets, index)[1:]]

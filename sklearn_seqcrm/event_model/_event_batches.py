@@ -18,7 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_seqcrm._ragged import is_run_start, segment_numbers, starts_of_nonempty
+from sklearn_seqcrm._ragged import (
+    is_run_start,
+    place_in_run,
+    segment_numbers,
+    starts_of_nonempty,
+)
 from sklearn_seqcrm._recurrent.data import (
     Batch,
     BatchIterator,
@@ -49,16 +54,13 @@ class VisibleEvents(TensorFields):
         offsets = np.append(0, np.cumsum(events.lengths[rows]))
         first = starts_of_nonempty(offsets)
         row = segment_numbers(offsets)
-        at = np.arange(len(row))
-        position = at - offsets[row]
+        position = np.arange(len(row)) - offsets[row]
         if source.levels is None:  # each event is a step
             index, step = position + events.start[rows][row], position
             n_before = np.zeros_like(position)
         else:
             index, step = source.visible_events(rows)
-            is_new = is_run_start(step, first)
-            # A step of more events begins at the last event before that is new.
-            n_before = at - np.maximum.accumulate(np.where(is_new, at, 0))
+            n_before = place_in_run(is_run_start(step, first))
         channels = events.channels[index]
         # The first event that a row may see has no predecessor.
         channels[first, source.interarrival_channel] = 0

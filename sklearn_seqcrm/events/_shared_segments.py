@@ -35,6 +35,7 @@ import pandas as pd
 from sklearn_seqcrm._ragged import (
     NO_ROW,
     is_run_start,
+    place_in_run,
     segment_numbers,
     starts_of_nonempty,
 )
@@ -143,9 +144,8 @@ def _joint_segments(
 
 def _places(timeline: Timeline) -> np.ndarray:
     """Return the place of each event among those of its segment at its time."""
-    begins = is_run_start(timeline.times, starts_of_nonempty(timeline.offsets))
-    start = np.flatnonzero(begins)
-    return np.arange(len(begins)) - start[np.cumsum(begins) - 1]
+    first = starts_of_nonempty(timeline.offsets)
+    return place_in_run(is_run_start(timeline.times, first))
 
 
 def _differ(one: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -33,7 +33,6 @@ from sklearn_seqcrm._recurrent.data._ranks import (
 )
 from sklearn_seqcrm._recurrent.data._rows import HistoryBatch, RowData, SparseRows, pad
 from sklearn_seqcrm._recurrent.data._sources import (
-    FieldInputs,
     HistorySource,
     HistorySpec,
     MomentChannels,

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_seqcrm._ragged import is_run_start
+from sklearn_seqcrm._ragged import is_run_start, place_in_run
 from sklearn_seqcrm._recurrent.data._rows import (
     HistoryBatch,
     RowData,
@@ -222,7 +222,7 @@ def _sequences_of(
     n_rows = np.diff(at, append=len(order))
     previous, slots, longest = np.full((3, len(order)), -1)
     previous[order[1:]] = np.where(new[1:], -1, order[:-1])
-    slots[order] = np.arange(len(order)) - np.repeat(at, n_rows) + 1
+    slots[order] = place_in_run(new) + 1
     longest[order] = np.repeat(np.maximum.reduceat(lengths[order], at), n_rows)
     return previous, slots, longest
 
@@ -300,7 +300,7 @@ def _n_steps(source: HistorySource, share: bool) -> int:
         return int(source.lengths.sum())
     _, sequence = np.unique(source.sequences, return_inverse=True)
     longest = np.zeros(len(sequence), dtype="int64")
-    np.maximum.at(longest, sequence.reshape(-1), source.lengths)
+    np.maximum.at(longest, sequence, source.lengths)
     return int(longest.sum())
 
 
@@ -323,10 +323,8 @@ def _group_rows(
     # Sorted by length within a group: if it is split, short rows have their own batch.
     order = np.lexsort((longest, start))
     new = is_run_start(start[order])
-    position = np.arange(n_rows)
     # A customer with more rows than a batch is cut after every batch_size rows.
-    since = position - np.maximum.accumulate(np.where(new, position, 0))
-    new |= since % batch_size == 0
+    new |= place_in_run(new) % batch_size == 0
     bounds = np.append(np.flatnonzero(new), n_rows)
     return order, bounds, np.maximum.reduceat(longest[order], bounds[:-1])
 

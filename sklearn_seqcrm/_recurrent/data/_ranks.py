@@ -211,7 +211,7 @@ def number_of_all(numbers: np.ndarray, ranks: Ranks) -> np.ndarray:
     """
     found, place = np.unique(numbers, return_inverse=True)
     counts = ranks.concatenate(np.array([len(found)]))
-    return ranks.concatenate(place.reshape(-1) + int(counts[: ranks.rank].sum()))
+    return ranks.concatenate(place + int(counts[: ranks.rank].sum()))
 
 
 def _shared_source(

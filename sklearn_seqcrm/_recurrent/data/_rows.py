@@ -37,7 +37,7 @@ import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from sklearn_seqcrm._ragged import is_run_start
+from sklearn_seqcrm._ragged import is_run_start, place_in_run
 from sklearn_seqcrm._recurrent.data._arrays import Array, array_namespace
 from sklearn_seqcrm._recurrent.data._sources import (
     OF_ALL_ROWS,
@@ -357,11 +357,11 @@ def _into_chunks(block: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
     """
     order = np.argsort(block, kind="stable")
     ordered = block[order]
-    at = np.flatnonzero(is_run_start(ordered))  # the first row of each block
+    begins = is_run_start(ordered)
     # The mean number of rows of a block, rounded up: then all chunks together have at
     # most three times as many slots as rows.
-    room = -(-len(order) // len(at))
-    rank = np.arange(len(order)) - np.repeat(at, np.diff(at, append=len(order)))
+    room = -(-len(order) // int(begins.sum()))
+    rank = place_in_run(begins)
     # A chunk begins with each block, and whenever one is full.
     new = rank % room == 0
     place = np.empty(len(order), dtype="int64")

@@ -123,19 +123,19 @@ class Steps(NamedTuple):
 
         Row ``i`` sees the events ``start[i]:stop[i]``. The layout defines moments.
         """
-        offsets = log.timeline.offsets
-        periods = log.layout.periods(log.timeline.times)
+        timeline, offsets = log.timeline, log.timeline.offsets
+        periods = log.layout.periods(timeline.times)
         begin = np.flatnonzero(is_run_start(periods, starts_of_nonempty(offsets)))
         end = np.append(begin, len(periods))[1:]
         # A log on a disk has events that no row sees. A moment ends with the last one
         # that a row of the customer sees: later events change nothing.
         filled = stop > start
         last = np.full(len(offsets), -1)
-        customer = np.searchsorted(offsets, stop[filled] - 1, side="right") - 1
+        customer = timeline.codes_of(stop[filled] - 1)
         np.maximum.at(last, customer, stop[filled])
         first = np.full(len(offsets), len(periods))
         np.minimum.at(first, customer, start[filled])
-        own = np.searchsorted(offsets, begin, side="right") - 1
+        own = timeline.codes_of(begin)
         first, last = first[own], last[own]
         end = np.where((begin < last) & (last < end), last, end)
         begin = np.where((begin < first) & (first < end), first, begin)

@@ -29,13 +29,8 @@ def isolated_torch_settings(
     thread-local, so that changing them affects no other thread. The default dtype is
     global: it is not changed, and this package creates tensors with an explicit dtype.
 
-    Parameters
-    ----------
-    device : torch.device or str
-        Device of the network.
-    hidden_size : int or None, default=None
-        Its number of units. With up to 128 units, kernels use one thread. None: as many
-        as torch may use.
+    `device` is that of the network, and `hidden_size` its number of units: with up to
+    128, kernels use one thread; None: as many as torch may use.
     """
     device_type = torch.device(device).type
     is_small = hidden_size is not None and hidden_size <= _UNITS_OF_ONE_THREAD

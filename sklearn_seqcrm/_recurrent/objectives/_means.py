@@ -82,12 +82,8 @@ class LogMean(Number):
     def _targets_and_means(
         self, outputs: Sequence[np.ndarray], target: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        each = [
-            self._uncalibrated_means(self._by_target(one)) / len(outputs)
-            for one in outputs
-        ]
         # The calibration factor corrects the ensemble, not its networks.
-        mean = np.sum(each, axis=0)
+        mean = self._ensemble_mean(self._uncalibrated_means, outputs)
         return target.reshape(mean.shape).astype("float64"), mean
 
     def _uncalibrated_means(self, outputs: Array) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -259,6 +259,13 @@ class Number(Objective):
         `offset_parameters` have it.
         """
         raise NotImplementedError
+
+    def _ensemble_mean(
+        self, of_one: Callable[[Array], Array], outputs: Sequence[np.ndarray]
+    ) -> np.ndarray:
+        """Average what a function of `_by_target` returns for each network."""
+        each = [of_one(self._by_target(one)) / len(outputs) for one in outputs]
+        return np.sum(each, axis=0)
 
     def _by_target(self, outputs: Array) -> Array:
         """Return the outputs of each target, shape (n, k, n_parameters)."""

@@ -104,13 +104,10 @@ class Quantiles(Number):
         At its minimum the loss would put the share ``q`` of the targets below each
         quantile by itself, but early stopping ends training sooner.
         """
-        each = [
-            self._transformed_quantiles(self._by_target(one)) / len(outputs)
-            for one in outputs
-        ]
+        mean = self._ensemble_mean(self._transformed_quantiles, outputs)
         target = target.reshape(len(target), -1, 1).astype("float64")
         # Residuals of all rows by target and quantile, (k, q, n).
-        beyond = np.moveaxis(target - np.sum(each, axis=0), 0, -1)
+        beyond = np.moveaxis(target - mean, 0, -1)
         self.shift = np.array(
             [
                 [

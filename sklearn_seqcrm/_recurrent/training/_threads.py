@@ -38,25 +38,10 @@ def run_in_threads(
     holds. Kernels of large networks share what is left of them. With a limit of one
     thread, and on a GPU, calls are made in the thread of the caller.
 
-    Parameters
-    ----------
-    calls : iterable of callable
-        Functions without arguments. One is taken whenever a thread is free.
-    n_at_once : int
-        Largest number of calls at the same time.
-    device : torch.device or str
-        Device of the networks.
-
-    Returns
-    -------
-    list
-        Results of the calls.
-
-    Raises
-    ------
-    Exception
-        That of the first call in order that fails, when all calls that have begun are
-        done. After a KeyboardInterrupt, calls end with their next batch.
+    One of the `calls`, without arguments, is taken whenever a thread is free;
+    `n_at_once` run at most. If some fail, the error of the first one in order is raised
+    when all calls that have begun are done. After a KeyboardInterrupt, calls end with
+    their next batch.
     """
     limit = torch.get_num_threads() if torch.device(device).type == "cpu" else 1
     n_threads = min(n_at_once, limit)

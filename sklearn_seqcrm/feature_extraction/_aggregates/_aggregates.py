@@ -74,7 +74,7 @@ class EventCounts(NamedTuple):
         rows, log, index = seen.rows, seen.rows.log, seen.events
         assert isinstance(log, RawLog)
         times = log.timeline.times
-        segments = np.searchsorted(log.timeline.offsets, index, side="right") - 1
+        segments = log.timeline.codes_of(index)
         is_segment = is_run_start(segments)
         customers = segments
         if not log.customers.is_unique:

@@ -69,19 +69,8 @@ def look_up(reader: HistoryReader, graph: Graph, codes: Array | None) -> list[Ar
 def run_layers(reader: HistoryReader, steps: Array, lengths: Array) -> Array:
     """Run the recurrent layers of a reader, or raise a TypeError for its cell.
 
-    Parameters
-    ----------
-    reader : HistoryReader
-        A trained reader.
-    steps : GraphTensor of shape (N, T, D)
-        Inputs of the first layer.
-    lengths : GraphTensor of shape (N,), int32
-        Number of steps, 1 at least.
-
-    Returns
-    -------
-    GraphTensor of shape (N, T, H')
-        Outputs of the last layer.
+    From steps (N, T, D), the inputs of the first layer, and their numbers `lengths`
+    (N,), int32, 1 at least, to the outputs of the last layer, (N, T, H').
     """
     operator, graph = reader.cell.onnx, steps.graph
     if operator is None:

@@ -124,8 +124,7 @@ class Arrivals(NamedTuple):
         if not parts:
             return cls([], np.zeros(1, "int64"), np.zeros(0, encoder.clock.dtype), {})
         if isinstance(events, EventLog):  # sorted already
-            counts = np.bincount(parts[what].codes, minlength=events.n_customers)
-            offsets = np.append(0, np.cumsum(counts))
+            offsets = events.timeline.offsets
             return cls(events.customers.tolist(), offsets, *parts[what][2:])
         return cls._sorted(parts, keys[0])
 
@@ -202,7 +201,7 @@ def _read(
         timeline = events.timeline
         columns = fields.complete(events.columns, len(events), what, kind)
         columns = dict(columns_as_in_fit(columns, encoder.schema, what))
-        codes = np.repeat(np.arange(events.n_customers), timeline.counts)
+        codes = events.customer_index()
         times = timeline.times
         if timeline.clock != encoder.clock:
             when = pd.Series(timeline.clock.as_index(times))

@@ -38,19 +38,9 @@ class FittedPipeline(NamedTuple):
 
     @classmethod
     def of(cls, pipeline: Any, user: str) -> FittedPipeline:
-        """Take a fitted pipeline apart.
+        """Take a fitted pipeline apart, or raise a TypeError if it has other steps.
 
-        Parameters
-        ----------
-        pipeline : Pipeline
-            The pipeline.
-        user : str
-            Name of the caller, for error messages.
-
-        Raises
-        ------
-        TypeError
-            If the pipeline has other steps.
+        The error names the caller, `user`.
         """
         wanted = (
             f"{user} needs a fitted Pipeline of a HistoryEncoder, steps for the "

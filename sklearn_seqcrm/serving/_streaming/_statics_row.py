@@ -91,19 +91,9 @@ class StaticsRowEncoder:
     def values(self, statics: Mapping[str, Any], cutoff: Any) -> np.ndarray:
         """Return the statics of a row, shape (n_statics,), float32.
 
-        Parameters
-        ----------
-        statics : mapping of str to object
-            Values by the name of their column.
-        cutoff : int or float
-            Cutoff of the row, on the clock of the first history.
-
-        Raises
-        ------
-        UnusualValueError
-            If a value has a type that is not handled here, or a number is not finite.
-        KeyError
-            If a column is missing.
+        The cutoff is on the clock of the first history. An UnusualValueError is raised
+        if a value has a type that is not handled here, or a number is not finite, and a
+        KeyError if a column is missing.
         """
         numbers: list[float] = []
         for part in self._parts:
