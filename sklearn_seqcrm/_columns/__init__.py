@@ -44,10 +44,7 @@ from sklearn_seqcrm._columns._static_types import (
 )
 from sklearn_seqcrm._columns._statics import (
     RARE,
-    as_levels,
-    as_numbers,
     bounded,
-    days_before,
     learn_categories,
     numbers_of,
     text_of,

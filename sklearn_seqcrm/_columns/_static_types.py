@@ -512,11 +512,8 @@ def to_customer_levels(X: pd.DataFrame) -> pd.DataFrame:
 def names_kept(transformer: Any, names: np.ndarray | None) -> np.ndarray:
     """Return the names of the columns that `to_floats` and `to_levels` return.
 
-    Raises
-    ------
-    NotFittedError
-        If there are no such columns, so that nothing was fitted. "one-to-one" would
-        return no array, at which the HTML of scikit-learn 1.9 fails.
+    A NotFittedError if there are none, so that nothing was fitted: "one-to-one" would
+    return no array, at which the HTML of scikit-learn 1.9 fails.
     """
     if names is None:
         raise NotFittedError("No column of this type was seen in fit.")

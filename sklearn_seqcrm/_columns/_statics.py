@@ -24,33 +24,11 @@ RARE = "infrequent_sklearn"  # the name that scikit-learn's encoders use
 
 
 def as_numbers(column: pd.Series) -> np.ndarray:
-    """Convert a numeric column to floats.
+    """Convert numbers, booleans or durations, also objects, to floats, (n,).
 
-    Parameters
-    ----------
-    column : Series of shape (n,)
-        Numbers, booleans or durations, or objects of these types.
-
-    Returns
-    -------
-    ndarray of shape (n,), float64
-        Numbers, clipped to 1e150 in size so that a variance can be computed; durations
-        in days. NaN where a value is missing or infinite.
-
-    Raises
-    ------
-    TypeError
-        If a value has another type.
-    ValueError
-        If an integer is too large for a float.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> as_numbers(pd.Series([True, None, 3], dtype=object))
-    array([ 1., nan,  3.])
-    >>> as_numbers(pd.Series(pd.to_timedelta(["36h", None])))
-    array([1.5, nan])
+    Durations are in days, and a missing or infinite value is NaN. Numbers are clipped
+    to 1e150 in size, so that a variance can be computed. Raises a TypeError for values
+    of other types, and a ValueError for an integer that is too large for a float.
     """
     try:
         values = _floats(column)
@@ -123,32 +101,11 @@ def numbers_of(X: pd.DataFrame) -> np.ndarray:
 
 
 def days_before(column: pd.Series, cutoffs: pd.Index) -> np.ndarray:
-    """Convert datetimes to days before the cutoff of their row.
+    """Convert datetimes, (n,), to days before the cutoffs of their rows, (n,).
 
-    Parameters
-    ----------
-    column : Series of shape (n,)
-        Datetimes, which may be missing, objects of this type, or text in ISO 8601.
-    cutoffs : Index of shape (n,)
-        Cutoffs of the rows.
-
-    Returns
-    -------
-    ndarray of shape (n,), float64
-        Negative after the cutoff, NaN where the datetime or the cutoff is missing.
-
-    Raises
-    ------
-    ValueError
-        If the cutoffs are plain numbers, only one of the two has a time zone, values
-        are not datetimes, or text is not in ISO 8601.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> signup = pd.Series(pd.to_datetime(["2024-01-01", None]))
-    >>> days_before(signup, pd.to_datetime(["2024-01-15", "2024-01-15"]))
-    array([14., nan])
+    They may also be objects, or text in ISO 8601. Days are negative after the cutoff,
+    and NaN where the datetime or the cutoff is missing. Raises a ValueError if the
+    cutoffs are plain numbers, or only one of the two has a time zone.
     """
     if not isinstance(cutoffs, pd.DatetimeIndex):
         raise ValueError(
@@ -200,29 +157,10 @@ def _naive(moments: pd.DatetimeIndex) -> np.ndarray:
 
 
 def as_levels(column: pd.Series | pd.Index) -> np.ndarray:
-    """Convert a categorical column to text.
+    """Convert hashable values of any type to text, (n,), None where one is missing.
 
-    Parameters
-    ----------
-    column : Series or Index of shape (n,)
-        Hashable values of any type.
-
-    Returns
-    -------
-    ndarray of shape (n,), object
-        Text, None where a value is missing. Equal numbers have the same text whatever
-        their type, because one missing value turns integers into floats.
-
-    Raises
-    ------
-    TypeError
-        If values are lists or other objects that cannot be hashed.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> as_levels(pd.Series([1.0, None, 2.5]))
-    array(['1', None, '2.5'], dtype=object)
+    Equal numbers have the same text whatever their type, because one missing value
+    turns integers into floats.
     """
     codes, texts = coded_levels(column)
     return look_up(np.array(texts, dtype=object), codes, missing=None)

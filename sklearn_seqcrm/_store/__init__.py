@@ -14,11 +14,7 @@ from sklearn_seqcrm._store._clock import (
 )
 from sklearn_seqcrm._store._columns import Column, FieldSchema, factorize, scatter
 from sklearn_seqcrm._store._date_like import are_date_like, warn_date_like_times
-from sklearn_seqcrm._store._days import (
-    datetimes_after,
-    days_between,
-    days_between_ticks,
-)
+from sklearn_seqcrm._store._days import days_between, days_between_ticks
 from sklearn_seqcrm._store._field_types import (
     FIELD_TYPES,
     NUMBER_OBJECTS,

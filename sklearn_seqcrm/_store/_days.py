@@ -78,22 +78,9 @@ def datetimes_after(
 ) -> np.ndarray:
     """Return the datetimes some days after events: the inverse of `days_between`.
 
-    Parameters
-    ----------
-    days : ndarray of shape (n,), float64
-        Days after each event, NaN for a missing datetime. If times are plain numbers,
-        days after 1970-01-01.
-    times : ndarray of shape (n,)
-        Times of the events.
-    clock : Clock
-        The axis of the times.
-    step : int
-        Seconds; the datetimes are rounded to a multiple.
-
-    Returns
-    -------
-    ndarray of shape (n,), datetime64[s]
-        The datetimes, in UTC where the events are.
+    `days` (n,) are NaN for a missing datetime, and count from 1970 on if `times` (n,),
+    those of the events, are plain numbers. Datetimes are rounded to a multiple of
+    `step` seconds, and are in UTC where the events are; (n,), datetime64[s].
     """
     found = np.full(len(days), np.datetime64("NaT", "s"))
     there = np.isfinite(days)

@@ -153,31 +153,30 @@ def read_until(clock: Clock, times: Any) -> np.ndarray:
     The time 23:59:59, in its own time zone, means the whole day: its last second was
     observed, too.
     """
-    what = "observed_until"
     if np.ndim(times) == 0:
-        times = pd.Series([clock.parse(times, what)])
-    until = clock.read(times, f"times of {what}", up=False)
+        times = pd.Series([clock.parse(times, "observed_until")])
+    until = clock.read(times, "times of observed_until", up=False)
     if clock.unit is None:
-        _refuse_parts_of_units(times, until, what)
+        _refuse_parts_of_units(times, until)
         return until
     is_last = seconds_of_day(times) == 86_399
     second = TICKS_PER_SECOND[clock.unit]
     return np.where(is_last, until + (second - 1 - until % second), until)
 
 
-def _refuse_parts_of_units(times: pd.Series, until: np.ndarray, what: str) -> None:
+def _refuse_parts_of_units(times: pd.Series, until: np.ndarray) -> None:
     """Raise a ValueError if times on an axis of integers were rounded to `until`.
 
     The whole number 5 says that the unit 5 was observed to its end, and 5.5 that it was
     not.
     """
-    given = as_time_series(times, what).to_numpy(dtype="float64")
+    given = as_time_series(times, "observed_until").to_numpy(dtype="float64")
     between = given != until
     if between.any():
         first = given[between][0]
         raise ValueError(
-            f"{what} has {int(between.sum())} times that are not whole numbers, the "
-            f"first of them {first}, but the times of the log are: "
+            f"observed_until has {int(between.sum())} times that are not whole "
+            f"numbers, the first of them {first}, but the times of the log are: "
             f"{math.floor(first)} means that this unit was observed to its end. Pass "
             "the last whole number that was, or build the log from times that are "
             "floats."

@@ -157,8 +157,6 @@ class MixedBatches(EventBatches):
 
     def plan(self) -> list[list[np.ndarray]]:
         """Return the rows of each part of each batch."""
-        if not self.shuffle:
-            return super().plan()
         [source] = self.data.sources
         lengths, counts = source.lengths, event_counts(self.data)
         order = self.rng.permutation(len(lengths))

@@ -496,13 +496,10 @@ class HistoryArray(ExtensionArray):
         on a disk, only the path is pickled.
         """
         if self._to_pickle is None:
-            log, codes = self._rows.log, self._rows.codes
-            used = np.unique(codes[codes >= 0])
-            if len(used) < log.n_customers and not log.is_on_disk:
-                rows = self._rows.compact()
+            log = self._rows.log
+            rows = self._rows if log.is_on_disk else self._rows.compact()
+            if rows.log is not log:
                 rows = rows._replace(log=rows.log.trimmed(_N_KINDS))
-            else:
-                rows = self._rows
             # Kept, so that a search that pickles X for each task copies it once, and
             # joblib maps the same log into all its workers.
             self._to_pickle = rows

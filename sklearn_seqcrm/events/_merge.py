@@ -40,22 +40,9 @@ def merge_logs(
 ) -> tuple[Events, Kinds]:
     """Sort the events of several logs together, with all their fields.
 
-    Parameters
-    ----------
-    logs : mapping of str to EventLog
-        At least one log, by the name of its kind.
-    kind : str
-        Name of the field for the kinds.
-    observed_until : datetime, number or None
-        The last time that all logs cover; None: the earliest end of observation.
-
-    Returns
-    -------
-    events : Events
-        All events; those of an earlier log come first where customer and time are
-        equal. The fields are the kind, then all fields.
-    kinds : Kinds
-        The fields of each log.
+    `logs` go by the names of their kinds, for which `kind` is the field. Events of an
+    earlier log come first where customer and time are equal. The field of the kinds is
+    the first one.
     """
     timelines = _on_one_clock(logs)
     observation = observation_of_merged(timelines, observed_until)
@@ -122,17 +109,7 @@ def with_kind(
 
 
 def check_mergeable(logs: Any, kind: str, log_type: type[Any]) -> None:
-    """Raise an error if logs cannot be merged.
-
-    Parameters
-    ----------
-    logs : object
-        Argument of `EventLog.concat`.
-    kind : str
-        Name of the field for the kinds.
-    log_type : type
-        `EventLog`.
-    """
+    """Raise an error if arguments of `concat` cannot be merged; see `merge_logs`."""
     if not isinstance(logs, Mapping) or not logs:
         given = "an empty one" if isinstance(logs, Mapping) else type(logs).__name__
         raise TypeError(

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -92,15 +93,10 @@ def _merged(
         for name, summary in summaries.items()
     }
     columns[count_field] = Column(n_merged.astype("float64"))
-    merged = Timeline(
-        timeline.customers,
-        # Events before a customer become runs before a customer.
-        np.searchsorted(first, timeline.offsets),
-        limits[first + n_merged - 1],
-        timeline.clock,
-        timeline.observation,
-    )
-    return Events(merged, columns)
+    # Events before a customer become runs before a customer.
+    offsets = np.searchsorted(first, timeline.offsets)
+    times = limits[first + n_merged - 1]
+    return Events(replace(timeline, offsets=offsets, times=times), columns)
 
 
 def _summarized(column: Column, first: np.ndarray, summary: str) -> Column:

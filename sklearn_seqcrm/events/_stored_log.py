@@ -16,7 +16,7 @@ sealed (see `_store`). Its note holds what Parquet does not store::
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -75,32 +75,8 @@ _OLD_MARK = b"sklearn_seqcrm sha256\n"
 _OLD_SEAL = len(_OLD_MARK) + sha256().digest_size
 
 
-def write_log(
-    frame: Mapping[str, Any], names: tuple[str, str], note: dict[str, Any], path: Any
-) -> None:
-    """Write the events as a table, and a note into the metadata of the file.
-
-    `frame` has all events: customer, time and every field, vectors as rows of a matrix.
-    `names` are those of the customer and the time column, and `note` has further
-    entries of the note, of types that JSON has. An existing file is replaced
-    atomically.
-    """
-    import pyarrow as pa
-
-    columns = [{"name": name, **dtype_to_json(one)} for name, one in frame.items()]
-    arrays = [
-        _decode_levels(to_parquet_array(column, name)) for name, column in frame.items()
-    ]
-    table = pa.table(arrays, names=list(frame))
-    note = {"names": list(names), "columns": columns, **note}
-    try:
-        write_sealed_table(table, _KEY, note, path)
-    except pa.ArrowException as error:
-        raise TypeError(f"This log cannot be written to {path}: {error}") from error
-
-
 def read_log(path: Any) -> tuple[pd.DataFrame, tuple[str, str], dict[str, Any]]:
-    """Read a file of `write_log`: all events, the names of the keys, and the note.
+    """Read a file of `to_parquet`: all events, the names of the keys, and the note.
 
     The names are those of the customer and the time column.
     """
@@ -194,12 +170,28 @@ class StoredLog(ViewableLog):
         The metadata of the file hold a SHA-256 of all its bytes, under the key
         ``sklearn_seqcrm.seal``, which `from_parquet` verifies.
         """
-        observation = observation_to_json(self._timeline.observation)
-        # Vectors as matrices: in a DataFrame they are objects.
-        columns: dict[Any, Any] = dict(self.to_frame().items())
-        columns |= {name: self.column(name).stored() for name in self.fields}
-        note = {"record": observation, "kinds": self._kinds}
-        write_log(columns, self._names, note, path)
+        import pyarrow as pa
+
+        customer, time = self._names
+        columns: dict[str, Any] = {
+            customer: self.customers[self.customer_index()],
+            time: self._timeline.clock.as_index(self._timeline.times),
+            **{name: column.stored() for name, column in self._columns.items()},
+        }
+        note = {
+            "names": [customer, time],
+            "columns": [{"name": n, **dtype_to_json(c)} for n, c in columns.items()],
+            "record": observation_to_json(self._timeline.observation),
+            "kinds": self._kinds,
+        }
+        arrays = [
+            _decode_levels(to_parquet_array(one, name)) for name, one in columns.items()
+        ]
+        table = pa.table(arrays, names=list(columns))
+        try:
+            write_sealed_table(table, _KEY, note, path)
+        except pa.ArrowException as error:
+            raise TypeError(f"This log cannot be written to {path}: {error}") from error
 
     @classmethod
     def from_parquet(cls, path: FilePath) -> Self:

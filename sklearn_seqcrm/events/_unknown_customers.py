@@ -20,12 +20,7 @@ _SOME_IDS = 10_000
 def warn_unknown_customers(ids: pd.Series, array: HistoryArray) -> None:
     """Warn of customers who seem to be unknown because ids are written differently.
 
-    Parameters
-    ----------
-    ids : Series of shape (n,)
-        Ids of the customers in the rows of a user.
-    array : HistoryArray of shape (n,)
-        Their histories.
+    `ids` (n,) are those in the rows of a user, and `array` has their histories.
     """
     is_unknown, known = array.rows.codes < 0, array.log.customers
     if not is_unknown.any() or not len(known):
@@ -57,15 +52,9 @@ def warn_other_notation(
 ) -> None:
     """Warn if customers of two tables seem to differ by the notation of ids only.
 
-    Parameters
-    ----------
-    tables : mapping of str to Events
-        Events whose customers have ids of one type.
-    codes : mapping of str to ndarray of shape (n_customers,), int
-        Numbers of the customers of each table, equal for equal ids: a search for the
-        new ids of a table among millions of texts would take many seconds.
-    share_some : bool
-        Whether to warn if a table has no customer in common with the others.
+    `codes` are numbers of the customers of each table, equal for equal ids: a search
+    for the new ids of a table among millions of texts would take many seconds.
+    `share_some`: whether to warn of a table without a customer of any other one.
     """
     parts = {name: table.timeline.customers for name, table in tables.items()}
     n_tables = np.bincount(np.concatenate(list(codes.values())))  # of each customer

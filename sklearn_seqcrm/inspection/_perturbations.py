@@ -10,6 +10,7 @@ histories can be perturbed.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -173,13 +174,9 @@ class RowEvents(NamedTuple):
         counts = np.bincount(self.row, minlength=len(array))
         offsets = np.append(0, np.cumsum(counts[known]))
         old = log.timeline
-        timeline = Timeline(
-            old.customers[rows.codes[known]],
-            offsets,
-            self.times.astype(old.times.dtype, copy=False),
-            old.clock,
-            old.observation,
-        )
+        customers = old.customers[rows.codes[known]]
+        times = self.times.astype(old.times.dtype, copy=False)
+        timeline = replace(old, customers=customers, offsets=offsets, times=times)
         new_columns = {
             name: Column(_at_times(own, old, self.event, self.times), own.categories)
             for name, own in log.columns.items()

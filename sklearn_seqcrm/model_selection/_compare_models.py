@@ -10,10 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from sklearn import config_context
 from sklearn.model_selection import GroupKFold, check_cv
 from sklearn.utils import check_consistent_length, check_random_state, indexable
-from sklearn.utils.metadata_routing import get_routing_for_object
 
 from sklearn_seqcrm._columns import (
     NoForwardSplitError,
@@ -40,7 +38,12 @@ from sklearn_seqcrm.model_selection._resampled_scores import (
     variance_factor,
 )
 from sklearn_seqcrm.model_selection._run_jobs import run_jobs
-from sklearn_seqcrm.model_selection._runs import Job, Run, each_warning_once
+from sklearn_seqcrm.model_selection._runs import (
+    Job,
+    Run,
+    each_warning_once,
+    requested_params,
+)
 from sklearn_seqcrm.model_selection._weighted_scores import Data, Metric, read_metrics
 
 
@@ -341,9 +344,7 @@ def _refuse_unused(
     params: Mapping[str, Any], models: Mapping[str, Any], metrics: Sequence[Metric]
 ) -> None:
     """Raise a ValueError for metadata that no model requests and no metric takes."""
-    with config_context(enable_metadata_routing=True):
-        routings = [get_routing_for_object(model) for model in models.values()]
-        requested = [one.consumes(method="fit", params=params) for one in routings]
+    requested = [requested_params(model, params) for model in models.values()]
     for name in params:
         if any(metric.takes(name) for metric in metrics if name != "sample_weight"):
             continue

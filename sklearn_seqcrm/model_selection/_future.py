@@ -10,6 +10,7 @@ added     a  b  c           | n1 d  n2 e  n3    n2 with unseen levels
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from numbers import Number
 from typing import Any, NamedTuple
@@ -66,14 +67,9 @@ class Future(NamedTuple):
         # The end of the record is the future as well: at the cutoff it was the cutoff.
         until = min(timeline.observed_until, self.cutoff)
         record = timeline.observation._replace(until=until)
-        kept = Timeline(
-            timeline.customers[filled],
-            np.append(offsets[:-1][filled], offsets[-1]),
-            timeline.times[index],
-            timeline.clock,
-            record,
-        )
-        return self.log.take(kept, index).trimmed()
+        offsets = np.append(offsets[:-1][filled], offsets[-1])
+        kept = timeline.select(np.flatnonzero(filled), offsets, index)
+        return self.log.take(replace(kept, observation=record), index).trimmed()
 
     def rewritten(self) -> RawLog | None:
         """Return the log with other times and fields in later events, if it has any."""
@@ -150,7 +146,7 @@ class Future(NamedTuple):
         old = self.log.timeline
         # The observation window must not end before its last event.
         window = old.observation._replace(until=max(old.observed_until, times.max()))
-        return Timeline(old.customers, offsets, times, old.clock, window)
+        return replace(old, offsets=offsets, times=times, observation=window)
 
 
 def _with_new_level(column: Column, where: np.ndarray) -> Column:

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm.model_selection._resampled_scores import interval
+from sklearn_seqcrm._bootstrap import expanded_interval
 from sklearn_seqcrm.model_selection._runs import Run
 
 
@@ -136,10 +136,10 @@ def _table(
     `mean` is of shape (n_models, n_metrics), `samples` of (n_resamples, n_models,
     n_metrics).
     """
+    # Samples on which a score is not defined, as without a positive, are left out.
     ends = [
-        interval(samples[:, i, j], confidence_level, n_customers)
-        for i in range(len(models))
-        for j in range(len(metrics))
+        expanded_interval(one[np.isfinite(one)], confidence_level, n_customers)
+        for one in samples.reshape(len(samples), -1).T
     ]
     lower, upper = np.array(ends).reshape(-1, 2).T
     n_defined = np.isfinite(samples).sum(axis=0).ravel()

@@ -16,7 +16,6 @@ from scipy.sparse import issparse
 
 from sklearn_seqcrm._columns import as_history_array, as_pandas, holds_histories
 from sklearn_seqcrm._encoding import EncodedLog
-from sklearn_seqcrm._ragged import ranges
 
 # Relative error of a sum of float32 numbers that are added in another order.
 _FLOAT32_RTOL = 1e-6
@@ -181,15 +180,14 @@ def _of_column(column: pd.Series, name: str) -> Iterator[tuple[str, Output]]:
         yield name, _flat(column.to_numpy())
         return
     array = as_history_array(column)
-    log, rows = array.log, array.rows
     # A ragged output for each field: the values of the events of all rows.
-    index, offsets = ranges(rows.start, rows.stop)
-    row = np.repeat(np.arange(len(array)), np.diff(offsets))
-    events = log.frame_of(array.customers[row], index)
+    events = array.to_frame()
+    row = events.index.to_numpy()
     for field in events.columns[1:]:
         yield f"{name}, field {field!r}", Output(events[field].to_numpy(), row)
+    log = array.log
     if isinstance(log, EncodedLog):
-        features = log.row_features(rows).T
+        features = log.row_features(array.rows).T
         for feature, values in zip(log.layout.row_features, features, strict=True):
             yield f"{name}, row feature {feature!r}", _flat(values)
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_seqcrm._bootstrap import draw_customers, expanded_interval
+from sklearn_seqcrm._bootstrap import draw_customers
 from sklearn_seqcrm.model_selection._weighted_scores import Score
 
 # Largest size of a matrix of weights: 8 MB, and a few times that for its sums.
@@ -53,19 +53,6 @@ def resampled_scores(
             np.mean([fold.score(counts[:, fold.customers]) for fold in folds], axis=0)
         )
     return np.concatenate(blocks)
-
-
-def interval(
-    samples: np.ndarray, confidence_level: float, n_customers: int
-) -> tuple[float, float]:
-    """Return the interval of a score over its samples, (n_resamples,).
-
-    Samples of NaN are left out. Both ends are NaN if no sample has a score, or there is
-    one customer only.
-    """
-    defined = samples[np.isfinite(samples)]
-    lower, upper = expanded_interval(defined, confidence_level, n_customers)
-    return float(lower), float(upper)
 
 
 def variance_factor(

@@ -16,12 +16,9 @@ import joblib
 import numpy as np
 from sklearn import config_context
 from sklearn.base import clone
-from sklearn.utils.metadata_routing import (
-    MetadataRouter,
-    MethodMapping,
-    get_routing_for_object,
-)
+from sklearn.utils.metadata_routing import MetadataRouter, get_routing_for_object
 
+from sklearn_seqcrm._meta_estimators import route_fits
 from sklearn_seqcrm._stacklevel import call_and_record
 from sklearn_seqcrm._store import replace_atomically
 from sklearn_seqcrm._stored_outputs import StoredOutputs
@@ -96,9 +93,7 @@ class Job(NamedTuple):
         as a propensity that is meant for a metric. They are left out, unless the model
         requests nothing: then a request was forgotten, and the error names it.
         """
-        with config_context(enable_metadata_routing=True):
-            routing = get_routing_for_object(self.estimator)
-            requested = routing.consumes(method="fit", params=params)
+        requested = requested_params(self.estimator, params)
         return {
             name: values
             for name, values in params.items()
@@ -115,9 +110,8 @@ class Job(NamedTuple):
         if not params:
             return model.fit(train.X, train.y)
         with config_context(enable_metadata_routing=True):
-            mapping = MethodMapping().add(caller="fit", callee="fit")
             router = MetadataRouter(owner="compare_models")
-            router = router.add(model=model, method_mapping=mapping)
+            router = route_fits(router, {"model": model})
             routed = router.route_params(caller="fit", params=params)
             return model.fit(train.X, train.y, **routed["model"]["fit"])
 
@@ -130,6 +124,12 @@ class Job(NamedTuple):
         """
         key = joblib.hash((data, clone(self.estimator), self.train, self.test))
         return folder / f"{key}.run"
+
+
+def requested_params(model: Any, params: Mapping[str, Any]) -> set[str]:
+    """Return the names of the metadata that the `fit` of a model requests."""
+    with config_context(enable_metadata_routing=True):
+        return get_routing_for_object(model).consumes(method="fit", params=params)
 
 
 def run_in_worker(

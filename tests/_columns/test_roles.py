@@ -8,19 +8,13 @@ import pyarrow as pa
 import pytest
 from numpy.testing import assert_array_equal
 
-from sklearn_seqcrm._columns import (
-    ColumnRoles,
-    Table,
-    as_levels,
-    as_numbers,
-    days_before,
-    static_type_of,
-)
+from sklearn_seqcrm._columns import ColumnRoles, Table, static_type_of
 from sklearn_seqcrm._columns._static_types import (
     StaticType,
     has_many_levels,
     static_parts,
 )
+from sklearn_seqcrm._columns._statics import as_levels, as_numbers, days_before
 from sklearn_seqcrm.events import EventLog
 from tests.logs import log_of_table
 

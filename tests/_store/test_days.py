@@ -6,13 +6,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from sklearn_seqcrm._store import (
-    Clock,
-    Column,
-    datetimes_after,
-    days_between,
-    days_between_ticks,
-)
+from sklearn_seqcrm._store import Clock, Column, days_between, days_between_ticks
+from sklearn_seqcrm._store._days import datetimes_after
 
 UNITS = ["s", "ms", "us", "ns"]
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sklearn_seqcrm._store import _sealed_files
-from sklearn_seqcrm.events import EventLog, _stored_log
+from sklearn_seqcrm.events import EventLog
 
 # Writing: a file is replaced as a whole, or not at all -------------------------------
 
@@ -276,9 +276,3 @@ def test_a_damaged_note(tmp_path, log, case):
     with pytest.raises(ValueError, match=text) as caught:
         EventLog.from_parquet(path)
     assert str(path) in str(caught.value)
-
-
-def test_a_note_may_hold_more(tmp_path, log):
-    path = tmp_path / "log.parquet"
-    _stored_log.write_log(log.to_frame(), log.names, {"more": [1, "a"]}, path)
-    assert _stored_log.read_log(path)[2]["more"] == [1, "a"]

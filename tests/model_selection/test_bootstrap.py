@@ -6,13 +6,13 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import make_scorer, mean_pinball_loss
 
+from sklearn_seqcrm._bootstrap import expanded_interval
 from sklearn_seqcrm._stored_outputs import StoredOutputs
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.metrics import get_scorer
 from sklearn_seqcrm.model_selection import compare_models
 from sklearn_seqcrm.model_selection._resampled_scores import (
     FoldScores,
-    interval,
     resampled_scores,
 )
 from sklearn_seqcrm.model_selection._weighted_scores import Data, read_metrics
@@ -188,7 +188,7 @@ def coverage(n_customers, by_row, n_repeats=100):
         scores = [[metric.on(model, Data(None, y, {}))] for model in models]
         fold, n = FoldScores(customers, scores), customers[-1] + 1
         draws = resampled_scores([fold], n, 300, np.random.RandomState(seed))
-        lower, upper = interval(draws[:, 0, 0] - draws[:, 1, 0], 0.95, n)
+        lower, upper = expanded_interval(draws[:, 0, 0] - draws[:, 1, 0], 0.95, n)
         hits += lower <= 1 <= upper
     return hits / n_repeats
 

@@ -31,13 +31,7 @@ _MOST_ROWS = 10
 
 
 def histories_html(rows: Rows) -> str:
-    """Return histories as HTML of bounded size.
-
-    Parameters
-    ----------
-    rows : Rows of n
-        Raw or encoded histories. Only events that rows see are shown.
-    """
+    """Return raw or encoded histories as HTML of bounded size, with visible events."""
     n = len(rows.codes)
     lengths = rows.stop - rows.start
     head = (

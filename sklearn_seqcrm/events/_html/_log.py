@@ -32,13 +32,7 @@ _SOME_EVENTS = 100_000
 
 
 def log_html(log: RawLog) -> str:
-    """Return a log as HTML of bounded size.
-
-    Parameters
-    ----------
-    log : RawLog
-        Any log. All its events count, those after any cutoff included.
-    """
+    """Return a log, with the events after any cutoff, as HTML of bounded size."""
     name = escaped(log.names[0])
     head = (
         f"<b>{type(log).__name__}</b>: "

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 
-from sklearn_seqcrm._columns import days_before
+from sklearn_seqcrm._columns._statics import days_before
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.serving._streaming._statics_row import days_after
 
