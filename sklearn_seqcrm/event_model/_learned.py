@@ -58,7 +58,6 @@ from sklearn_seqcrm.event_model._busiest_windows import BusiestWindows
 from sklearn_seqcrm.event_model._fields import FieldBlocks, LearnedField, TrainingEvents
 from sklearn_seqcrm.event_model._interarrival import TIE, EventRate, InterarrivalGrid
 from sklearn_seqcrm.event_model._levels import LevelField
-from sklearn_seqcrm.event_model._line_order import order_has_meaning
 from sklearn_seqcrm.event_model._numbers import NumberField
 from sklearn_seqcrm.event_model._operational_time import OperationalTime
 from sklearn_seqcrm.event_model._rate_prior import RatePrior
@@ -92,11 +91,6 @@ class ChannelBlocks(NamedTuple):
     time: slice  # the inputs that depend on the time of an event
     cell: slice  # upper end and width of the cell of the interarrival time
     targets: dict[str, slice]  # targets of each field, see `LearnedField.targets`
-
-    @property
-    def times(self) -> slice:
-        """The blocks `time` and `cell`, which stand next to each other."""
-        return slice(self.time.start, self.cell.stop)
 
 
 class StaticColumns(NamedTuple):
@@ -136,9 +130,6 @@ class LearnedEvents:
     # Largest numbers of events of training customers, which bound simulations.
     most_events: BusiestWindows
     names: tuple[str, str]  # names of the customer and the time column
-    # Whether training puts the lines of a moment in random order: it reads by moments,
-    # and the order says nothing.
-    shuffles_lines: bool
 
     @property
     def spec(self) -> HistorySpec:
@@ -358,9 +349,6 @@ def learn_events(
     grid = grid._replace(rate_prior=prior)
     events = TrainingEvents(times, moment, segment_numbers(offsets))
     fields = _learn_fields(raw, encoder, index, events, estimator.n_components)
-    shuffles_lines = encoder.layout.moments is not None and not order_has_meaning(
-        (raw.columns[name].take(index).values for name in fields), moment
-    )
     return LearnedEvents(
         roles=roles,
         statics=statics,
@@ -370,7 +358,6 @@ def learn_events(
         applies=_fields_of_kinds(raw, fields),
         most_events=BusiestWindows.of(times, offsets),
         names=raw.names,
-        shuffles_lines=shuffles_lines,
     )
 
 
