@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -52,11 +51,15 @@ def column_of_kinds(log: RawLog, kinds: Any, kind_field: str) -> Column:
     categorical or lacks one of the kinds.
     """
     column = _field_of_kinds(log, kind_field)
-    # Rows of a file have the levels of the events that they see, perhaps none, and all
-    # kinds that `concat` merged.
-    merged = log.kinds if log.kind_field == kind_field else {}
-    if len(log) or column.categories is None or len(column.categories):
-        _check_kinds(column, kinds, kind_field, merged)
+    if column.categories is None:
+        raise ValueError(f"Field {kind_field!r} is {column.type}, and has no kinds.")
+    wanted = as_list(kinds, "kinds")
+    has = f"field {kind_field!r} has {_first_levels(column.categories)}"
+    if not wanted:
+        raise ValueError(f"kinds is empty; {has}.")
+    absent = _absent_kinds(log, column, wanted, kind_field)
+    if absent:
+        raise ValueError(f"There are no events of the kinds {absent}; {has}.")
     return column
 
 
@@ -87,28 +90,18 @@ def is_of_kinds(column: Column, kinds: Any) -> np.ndarray:
     return look_up(is_wanted, column.values, missing=False)
 
 
-def _check_kinds(
-    column: Column, kinds: Any, name: str, merged: Collection[Any]
-) -> None:
-    """Raise a ValueError if a field is not categorical or lacks one of the kinds.
-
-    The `merged` kinds are known, even if they have no events.
-    """
-    wanted = as_list(kinds, "kinds")
-    if column.categories is None:
-        raise ValueError(f"Field {name!r} is {column.type}, and has no kinds.")
-    if not wanted:
-        raise ValueError(
-            f"kinds is empty; field {name!r} has {_first_levels(column.categories)}."
-        )
-    codes = _codes_of(wanted, column.categories)
-    pairs = zip(wanted, codes, strict=True)
-    absent = [one for one, code in pairs if code < 0 and one not in merged]
-    if absent:
-        raise ValueError(
-            f"There are no events of the kinds {absent}; field {name!r} has "
-            f"{_first_levels(column.categories)}."
-        )
+def _absent_kinds(
+    log: RawLog, column: Column, wanted: list[Any], kind_field: str
+) -> list[Any]:
+    """Return the kinds that a log does not have."""
+    levels = column.categories
+    assert levels is not None
+    if not len(log) and not len(levels):
+        return []  # rows of a file that see no event know no level
+    # `concat` merged these kinds, which may have no events.
+    merged = log.kinds if log.kind_field == kind_field else {}
+    pairs = zip(wanted, _codes_of(wanted, levels), strict=True)
+    return [one for one, code in pairs if code < 0 and one not in merged]
 
 
 def _codes_of(kinds: list[Any], levels: pd.Index) -> np.ndarray:

@@ -504,10 +504,12 @@ def _write_index(index: pd.Index, path: Path, name: str) -> dict[str, Any]:
 
 def observation_to_json(observation: ObservationWindow) -> dict[str, Any]:
     """Return the entry "record" of a note."""
-    until = np.asarray(observation.until).item()
-    entry = {**observation._asdict(), "until": until}
-    del entry["is_lower_bound"]  # whoever writes a log has it as a whole
-    return entry
+    # Not `is_lower_bound`: whoever writes a log has it as a whole.
+    return {
+        "until": np.asarray(observation.until).item(),
+        "in_days": observation.in_days,
+        "limited_by": observation.limited_by,
+    }
 
 
 def observation_from_json(

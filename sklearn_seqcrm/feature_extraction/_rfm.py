@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import compress
+from numbers import Number
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -208,10 +209,10 @@ class RFMFeatures(BaseHistoryFeatures):
         **BaseHistoryFeatures._parameter_constraints,
         "amount": [str, None],
         "dialect": [StrOptions({"marketing", "btyd"})],
-        # The clock, and the levels of a field, of the log validate these.
+        # The clock of the log validates these.
         "period": "no_validation",
         "moments": "no_validation",
-        "kinds": "no_validation",
+        "kinds": [str, Number, "array-like", None],
         "kind_field": [str],
     }
 

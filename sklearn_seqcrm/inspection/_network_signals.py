@@ -26,7 +26,8 @@ def network_of(estimator: Any, caller: str) -> Any:
     last = estimator[-1] if is_pipeline else estimator
     if not is_pipeline or not hasattr(last, "_integrated_gradients"):
         way_out = " Pass its network, `lstm_`." if hasattr(last, "lstm_") else ""
-        if hasattr(estimator, "best_estimator_"):
+        best = getattr(estimator, "best_estimator_", None)
+        if isinstance(best, Pipeline) and hasattr(best[-1], "_integrated_gradients"):
             way_out = " Pass its `best_estimator_`."
         raise TypeError(
             f"{caller} needs a pipeline with an LSTM estimator at its end, "

@@ -252,6 +252,8 @@ def test_kinds_that_no_row_of_a_file_sees(tmp_path):
         kinds = ["order", "return"] if log is merged else "order"
         expected = features_of(X, kinds=kinds)
         assert_frame_equal(features_of(again, kinds=kinds), expected)
+    with pytest.raises(ValueError, match="kinds is empty"):
+        features_of(again, kinds=[])
 
 
 def test_kinds_of_one_of_two_logs():
@@ -334,6 +336,7 @@ def test_missing_kinds_count_nothing(missing):
         ({"kinds": "order", "kind_field": "type"}, KeyError, "no field 'type'"),
         ({"kinds": "order", "kind_field": "amount"}, ValueError, "'amount' is numeric"),
         ({"kinds": 3}, ValueError, r"no events of the kinds \[3\]"),
+        ({"kinds": iter(["order"])}, ValueError, "'kinds' .* must be"),
     ],
 )
 def test_bad_kinds(options, error, message):

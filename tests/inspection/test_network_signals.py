@@ -206,6 +206,9 @@ def test_errors(X):
     search = GridSearchCV(make_history_pipeline(LSTMClassifier(**SMALL)), {}, cv=2)
     with pytest.raises(TypeError, match=r"got GridSearchCV.*`best_estimator_`"):
         lstm_gates(search.fit(X, [0, 1, 0, 1, 0]), X)
+    search = GridSearchCV(DummyClassifier(), {}, cv=2).fit(X[["x"]], [0, 1, 0, 1, 0])
+    with pytest.raises(TypeError, match=r"no gradients\.$"):
+        lstm_gates(search, X)
 
 
 def test_displays_of_one_of_two_histories(X):
