@@ -263,8 +263,6 @@ class EncodedLog(Log):
         """Return a log of the same events that has all numbers in memory."""
         return self
 
-    def _with(
-        self, timeline: Timeline, channels: np.ndarray, codes: np.ndarray
-    ) -> EncodedLog:
+    def _with(self, timeline: Timeline, channels: np.ndarray, codes: np.ndarray) -> Any:
         layout, scale = self._layout, self._row_scale
         return EncodedLog(timeline, channels, codes, layout, scale, self._names)
