@@ -137,7 +137,8 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         ``validation_["left_out"]``. ``"half"``: repeat it without any field. If the
         mean of their outputs then has a lower loss, half of the networks, rounded down,
         see only the times of events; a single network does if its own loss is lower
-        without fields. A fit takes up to three times as long.
+        without fields. A fit takes up to three times as long. Do not use it for spend,
+        where few large amounts decide the loss.
     n_iter_no_change : int, default=5
         Epochs without improvement after which training stops.
     loss : str, default="squared_error"
