@@ -56,12 +56,11 @@ def main():
     cutoff = options.cutoff or cutoff
     periods = split(lines, cutoff, options)
     first = periods[0].known
-    bought = pd.concat([period.bought for period in periods])
     print(
         f"{first['customer'].nunique():,} customers, {len(first):,} lines of "
         f"{first['item'].nunique():,} things; "
         f"{sum(period.bought['row'].nunique() for period in periods):,} next baskets "
-        f"of {len(bought):,} lines",
+        f"of {sum(len(period.bought) for period in periods):,} lines",
         flush=True,
     )
     found = {}
@@ -71,8 +70,7 @@ def main():
             if name == "lstm":
                 made = lstm(periods, seed, options)
             else:
-                make = MODELS[name]
-                made = [(name, [make(period.known) for period in periods])]
+                made = [(name, [COUNTS[name](period.known) for period in periods])]
             for key, lists in made:
                 took, start = time.process_time() - start, time.process_time()
                 found[key] = scores_of(periods, lists)
@@ -90,7 +88,8 @@ def read_options():
     parser.add_argument("--data", default=os.environ.get("SEQCRM_DATA"))
     parser.add_argument("--task", choices=TASKS, default="journey")
     parser.add_argument("--share", type=int, default=1)
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    models = [*COUNTS, "lstm"]
+    parser.add_argument("--models", nargs="+", choices=models, default=models)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--each", type=int, default=1)
     parser.add_argument("--epochs", type=int, default=50)
@@ -348,12 +347,11 @@ def of_cornac(known, python):
     return {name: own.drop(columns="model") for name, own in lists.groupby("model")}
 
 
-MODELS = {
+COUNTS = {
     "global": most_popular,
     "personal": personal,
     "recency": recency,
     "tifu_knn": tifu_knn,
-    "lstm": lstm,
 }
 
 

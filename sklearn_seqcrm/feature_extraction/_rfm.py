@@ -305,7 +305,8 @@ class RFMFeatures(BaseHistoryFeatures):
             # If no log has the field, the check of the first log raises.
             elif name in self._with_kinds or not self._with_kinds:
                 column_of_kinds(log, self.kinds, self.kind_field)
-        self._warn_refunds(logs, run)
+        if self.kinds is None:
+            self._warn_refunds(logs, run)
         self._merged_from = {name: log.merged_from for name, log in logs.items()}
         self._chosen = {
             name: [x for x in FEATURES if x != "monetary" or field is not None]
@@ -318,7 +319,7 @@ class RFMFeatures(BaseHistoryFeatures):
         names = [
             name
             for name, field in self.amounts_.items()
-            if self.kinds is None and field is not None and len(logs[name].kinds) <= 1
+            if field is not None and len(logs[name].kinds) <= 1
         ]
         if not names:
             return

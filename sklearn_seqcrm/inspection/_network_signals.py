@@ -22,19 +22,23 @@ from sklearn_seqcrm.inspection._perturbations import RowEvents
 
 def network_of(estimator: Any, caller: str) -> Any:
     """Return the LSTM estimator at the end of a pipeline, or raise a TypeError."""
-    is_pipeline = isinstance(estimator, Pipeline)
-    last = estimator[-1] if is_pipeline else estimator
-    if not is_pipeline or not hasattr(last, "_integrated_gradients"):
-        way_out = " Pass its network, `lstm_`." if hasattr(last, "lstm_") else ""
-        best = getattr(estimator, "best_estimator_", None)
-        if isinstance(best, Pipeline) and hasattr(best[-1], "_integrated_gradients"):
-            way_out = " Pass its `best_estimator_`."
-        raise TypeError(
-            f"{caller} needs a pipeline with an LSTM estimator at its end, "
-            "make_history_pipeline(LSTMClassifier()) for example; got "
-            f"{type(last).__name__}, which has no gradients.{way_out}"
-        )
-    return last
+    if _ends_with_network(estimator):
+        return estimator[-1]
+    last = estimator[-1] if isinstance(estimator, Pipeline) else estimator
+    way_out = " Pass its network, `lstm_`." if hasattr(last, "lstm_") else ""
+    if _ends_with_network(getattr(estimator, "best_estimator_", None)):
+        way_out = " Pass its `best_estimator_`."
+    raise TypeError(
+        f"{caller} needs a pipeline with an LSTM estimator at its end, "
+        "make_history_pipeline(LSTMClassifier()) for example; got "
+        f"{type(last).__name__}, which has no gradients.{way_out}"
+    )
+
+
+def _ends_with_network(estimator: Any) -> bool:
+    return isinstance(estimator, Pipeline) and hasattr(
+        estimator[-1], "_integrated_gradients"
+    )
 
 
 class InspectedNetwork(NamedTuple):

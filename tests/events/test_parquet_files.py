@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sklearn_seqcrm._store import _sealed_files
-from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.events import EventLog, _stored_log
 
 # Writing: a file is replaced as a whole, or not at all -------------------------------
 
@@ -261,18 +261,32 @@ DAMAGED_NOTES = {
 }
 
 
+def change_note(path, change):
+    """Replace the note of a file, or some entries of it; None removes an entry."""
+    table = pq.read_table(path)
+    if not isinstance(change, str):
+        note = json.loads(table.schema.metadata[b"sklearn_seqcrm"]) | change
+        removed = {key for key, one in change.items() if one is None}
+        change = json.dumps({key: note[key] for key in note if key not in removed})
+    metadata = {b"sklearn_seqcrm": change, "sklearn_seqcrm.seal": _sealed_files._SEAL}
+    pq.write_table(table.replace_schema_metadata(metadata), path)
+    _sealed_files._seal(path)
+
+
 @pytest.mark.parametrize("case", DAMAGED_NOTES)
 def test_a_damaged_note(tmp_path, log, case):
     change, text = DAMAGED_NOTES[case]
     path = tmp_path / "log.parquet"
     log.to_parquet(path)
-    table = pq.read_table(path)
-    if not isinstance(change, str):
-        note = json.loads(table.schema.metadata[b"sklearn_seqcrm"]) | change
-        change = json.dumps({key: one for key, one in note.items() if one is not None})
-    metadata = {b"sklearn_seqcrm": change, "sklearn_seqcrm.seal": _sealed_files._SEAL}
-    pq.write_table(table.replace_schema_metadata(metadata), path)
-    _sealed_files._seal(path)
+    change_note(path, change)
     with pytest.raises(ValueError, match=text) as caught:
         EventLog.from_parquet(path)
     assert str(path) in str(caught.value)
+
+
+def test_a_note_may_hold_more(tmp_path, log):
+    path = tmp_path / "log.parquet"
+    log.to_parquet(path)
+    change_note(path, {"more": [1, "a"]})
+    assert _stored_log.read_log(path)[2]["more"] == [1, "a"]
+    assert EventLog.from_parquet(path).to_frame().equals(log.to_frame())
