@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from skorch.callbacks import Callback, EarlyStopping
 
-from sklearn_seqcrm._recurrent.network import Dropout
+from sklearn_seqcrm._recurrent.network import RandomInTraining
 from sklearn_seqcrm._recurrent.training import AveragedWeights
 from sklearn_seqcrm._store import replace_atomically
 
@@ -188,9 +188,9 @@ def _early_stopping(net: Any) -> list[EarlyStopping]:
 
 
 def _generators(net: Any) -> list[torch.Generator]:
-    """Return the generator of the dropout masks, if there is any dropout."""
-    modules = (one for one in net.module_.modules() if isinstance(one, Dropout))
-    return [one.generator for one in modules][:1]
+    """Return the generator of a training, as of dropout, if a module draws from it."""
+    modules = net.module_.modules()
+    return [m.generator for m in modules if isinstance(m, RandomInTraining)][:1]
 
 
 def _state(net: Any) -> dict[str, Any]:

@@ -47,10 +47,11 @@ def fit_rank(
     All ranks of an initialised group of `torch.distributed` call this function, each
     with the rows of its own customers. The result is that of ``fit`` of the network on
     the rows of all ranks, those of rank 0 first, with the same `batch_size`, but for
-    the rounding of float32 sums, for dropout, whose masks differ, and for
-    `select_fields`, whose permutations differ. Batches are drawn in the order of the
-    customers in the log: if that differs from the order of the ranks, or the first or
-    last customers of a rank have rows without events, batches have other rows.
+    the rounding of float32 sums and for random numbers: masks of dropout, permutations
+    of `select_fields`, and orders of lines in baskets of an event model differ. Batches
+    are drawn in the order of the customers in the log: if that differs from the order
+    of the ranks, or the first or last customers of a rank have rows without events,
+    batches have other rows.
 
     Parameters
     ----------

@@ -11,7 +11,7 @@ rows are padded by moments, and their events stand one after the other::
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -74,6 +74,15 @@ class VisibleEvents(TensorFields):
             source.lengths[rows],
         )
         return cls(*map(torch.from_numpy, arrays))
+
+    def in_order(self, order: Tensor, times: slice) -> Self:
+        """Return the events in another order within moments, (n_events,), int64.
+
+        The channels `times` belong to the place of an event in its moment, and stay.
+        """
+        values = self.values[order]
+        values[:, times] = self.values[:, times]
+        return replace(self, values=values, codes=self.codes[order])
 
 
 @dataclass(frozen=True, kw_only=True)

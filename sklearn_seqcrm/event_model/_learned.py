@@ -14,6 +14,7 @@ point mass, or -1 for a number that is at none.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -58,6 +59,7 @@ from sklearn_seqcrm.event_model._busiest_windows import BusiestWindows
 from sklearn_seqcrm.event_model._fields import FieldBlocks, LearnedField, TrainingEvents
 from sklearn_seqcrm.event_model._interarrival import TIE, EventRate, InterarrivalGrid
 from sklearn_seqcrm.event_model._levels import LevelField
+from sklearn_seqcrm.event_model._line_order import is_order_random
 from sklearn_seqcrm.event_model._numbers import NumberField
 from sklearn_seqcrm.event_model._operational_time import OperationalTime
 from sklearn_seqcrm.event_model._rate_prior import RatePrior
@@ -91,6 +93,11 @@ class ChannelBlocks(NamedTuple):
     time: slice  # the inputs that depend on the time of an event
     cell: slice  # upper end and width of the cell of the interarrival time
     targets: dict[str, slice]  # targets of each field, see `LearnedField.targets`
+
+    @property
+    def times(self) -> slice:
+        """The blocks `time` and `cell`, which stand next to each other."""
+        return slice(self.time.start, self.cell.stop)
 
 
 class StaticColumns(NamedTuple):
@@ -130,6 +137,9 @@ class LearnedEvents:
     # Largest numbers of events of training customers, which bound simulations.
     most_events: BusiestWindows
     names: tuple[str, str]  # names of the customer and the time column
+    # Whether training puts the lines of a moment in random order: it reads by moments,
+    # and the order says nothing.
+    shuffles_lines: bool
 
     @property
     def spec(self) -> HistorySpec:
@@ -349,6 +359,9 @@ def learn_events(
     grid = grid._replace(rate_prior=prior)
     events = TrainingEvents(times, moment, segment_numbers(offsets))
     fields = _learn_fields(raw, encoder, index, events, estimator.n_components)
+    shuffles_lines = encoder.layout.moments is not None and is_order_random(
+        _values_of_lines(raw, fields, index), moment
+    )
     return LearnedEvents(
         roles=roles,
         statics=statics,
@@ -358,6 +371,7 @@ def learn_events(
         applies=_fields_of_kinds(raw, fields),
         most_events=BusiestWindows.of(times, offsets),
         names=raw.names,
+        shuffles_lines=shuffles_lines,
     )
 
 
@@ -496,6 +510,19 @@ def event_counts(data: RowData) -> np.ndarray:
     """Return the number of events of rows, shape (n,), int64."""
     [source] = data.sources
     return source.events.lengths
+
+
+def _values_of_lines(
+    raw: RawLog, names: Iterable[str], index: np.ndarray
+) -> Iterator[np.ndarray]:
+    """Yield codes of levels, or numbers, of the events `index` for each field."""
+    times, clock = raw.timeline.times[index], raw.timeline.clock
+    for name in names:
+        column = raw.columns[name].take(index)
+        if column.categories is None:
+            yield column.as_numbers(times, clock)
+        else:
+            yield column.values
 
 
 def _are_truncated(rows: Rows) -> np.ndarray:

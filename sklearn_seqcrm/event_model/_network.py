@@ -29,6 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,6 +63,7 @@ from sklearn_seqcrm.event_model._event_batches import (
 from sklearn_seqcrm.event_model._gradients import joint_linear
 from sklearn_seqcrm.event_model._interarrival import TIE, EventRate, TimeDensity
 from sklearn_seqcrm.event_model._learned import LearnedEvents, split_static
+from sklearn_seqcrm.event_model._line_order import RandomLineOrder
 from sklearn_seqcrm.event_model._open_moments import (
     LinesBefore,
     OpenMoments,
@@ -155,6 +157,7 @@ class EventNetwork(nn.Module):
         self.lines_before: LinesBefore | None = None
         if reader.moments is not None:
             self.lines_before = LinesBefore(reader.event_size, hidden_size, generator)
+        self.line_order = RandomLineOrder() if learned.shuffles_lines else None
         applies = learned.applies
         self.register_buffer(
             "applies", None if applies is None else torch.from_numpy(applies)
@@ -168,7 +171,14 @@ class EventNetwork(nn.Module):
     # Likelihood -------------------------------------------------------------------
 
     def forward(self, part: EventPart) -> Tensor:
-        """Return the negative log likelihood of rows, shape (n, 1)."""
+        """Return the negative log likelihood of rows, shape (n, 1).
+
+        In training, the lines of a moment are in random order if it has no meaning.
+        """
+        if self.training and self.line_order is not None:
+            order = self.line_order(part.events.n_before)
+            events = part.events.in_order(order, self.blocks.times)
+            part = replace(part, events=events)
         found = self.log_probs(part)
         of_events = sum(found.fields, found.time)
         total = found.survival.index_add(0, part.events.row, of_events)

@@ -7,6 +7,7 @@ from sklearn_seqcrm._recurrent.network._cells import (
 from sklearn_seqcrm._recurrent.network._layers import (
     Dropout,
     Linear,
+    RandomInTraining,
     float32_tensor,
     new_embedding,
     new_generator,

@@ -13,23 +13,27 @@ from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 
 
-class Dropout(nn.Module):
-    """Dropout in about half the time of torch's on a CPU.
-
-    Training sets the share `p`, less than 1, of the numbers to 0.
-    """
+class RandomInTraining(nn.Module):
+    """A module that draws random numbers in training, and none otherwise."""
 
     # Generator of one training, on its device; None afterwards. None draws from torch's
     # global generator, as usual for a module that a user trains by hand.
     generator: torch.Generator | None = None
 
-    def __init__(self, p: float) -> None:
-        super().__init__()
-        self.p = p
-
     def __getstate__(self) -> dict[str, Any]:
         """Return all attributes but the generator, which copies and pickles lack."""
         return {key: v for key, v in self.__dict__.items() if key != "generator"}
+
+
+class Dropout(RandomInTraining):
+    """Dropout in about half the time of torch's on a CPU.
+
+    Training sets the share `p`, less than 1, of the numbers to 0.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
 
     def forward(self, numbers: Tensor) -> Tensor:
         """Set some numbers to 0 in training, and scale the others up."""

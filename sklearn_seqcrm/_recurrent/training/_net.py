@@ -25,7 +25,7 @@ from sklearn_seqcrm._recurrent.data import (
     steps_of_parts,
 )
 from sklearn_seqcrm._recurrent.network import (
-    Dropout,
+    RandomInTraining,
     isolated_torch_settings,
     new_generator,
 )
@@ -148,12 +148,13 @@ class HistoryNet(NeuralNet):
         return copied
 
     def fit_loop(self, *args: Any, **kwargs: Any) -> Any:
-        """Train with a generator for dropout that exists during training only."""
+        """Train with a generator, as of dropout, that exists during training only."""
         seed = self.ranks.dropout_seed(self.dropout_seed)
         generator = new_generator(seed, self.device)
-        dropouts = [m for m in self.module_.modules() if isinstance(m, Dropout)]
-        for dropout in dropouts:
-            dropout.generator = generator
+        modules = self.module_.modules()
+        random = [one for one in modules if isinstance(one, RandomInTraining)]
+        for one in random:
+            one.generator = generator
         # Collected once: traversing the module in each step took 5 % of its time.
         self._of_readers = [*self.module_.readers.parameters()]
         self._of_module = [*self.module_.parameters()]
@@ -161,8 +162,8 @@ class HistoryNet(NeuralNet):
             return super().fit_loop(*args, **kwargs)
         finally:
             del self._of_readers, self._of_module
-            for dropout in dropouts:
-                del dropout.generator
+            for one in random:
+                del one.generator
 
     def run_single_epoch(self, iterator: Any, *args: Any, **kwargs: Any) -> None:
         if kwargs.get("training"):

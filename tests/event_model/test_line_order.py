@@ -1,0 +1,137 @@
+"""Lines of baskets whose order has a meaning, and others, which training shuffles."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from numpy.testing import assert_array_equal
+
+from sklearn_seqcrm.event_model import LSTMEventModel, _line_order
+from sklearn_seqcrm.event_model._event_batches import MixedBatches
+from sklearn_seqcrm.event_model._line_order import RandomLineOrder, is_order_random
+from sklearn_seqcrm.events import EventLog
+
+N_BASKETS, N_LINES = 400, 6
+MOMENT = np.repeat(np.arange(N_BASKETS), N_LINES)
+
+
+def of_baskets(make_basket, seed=0):
+    rng = np.random.default_rng(seed)
+    return np.concatenate([make_basket(rng) for _ in range(N_BASKETS)])
+
+
+ORDERS = {
+    "sorted levels": lambda rng: np.sort(rng.integers(0, 9, N_LINES)),
+    "rising from any level on": lambda rng: (rng.integers(0, 9) + np.arange(6)) % 9,
+    "equal levels together": lambda rng: rng.permutation(9)[:2].repeat(3),
+    "largest amount first": lambda rng: -np.sort(-rng.gamma(2, 5, N_LINES)),
+    "one level always first": lambda rng: np.append(0, 1 + rng.permutation(8)[:5]),
+    "one level always last": lambda rng: np.append(1 + rng.permutation(8)[:5], 0),
+    "thousands of levels, sorted": lambda rng: np.sort(rng.integers(0, 3000, N_LINES)),
+    "missing numbers last": lambda rng: np.where(
+        np.arange(6) < 4, rng.random(6), np.nan
+    ),
+}
+RANDOM = {
+    "levels": lambda rng: rng.integers(0, 9, N_LINES),
+    "no level twice": lambda rng: rng.permutation(9)[:N_LINES],
+    "thousands of levels": lambda rng: rng.integers(0, 3000, N_LINES),
+    "levels that go together": lambda rng: (
+        rng.permutation([*range(3)] * 2) + 3 * rng.integers(0, 9)
+    ),
+    "amounts": lambda rng: rng.gamma(2, 5, N_LINES),
+    "a single level": lambda rng: np.zeros(N_LINES, dtype="int64"),
+    "missing numbers": lambda rng: np.full(N_LINES, np.nan),
+}
+
+
+@pytest.mark.parametrize("make_basket", ORDERS.values(), ids=ORDERS)
+def test_an_order_with_a_meaning(make_basket):
+    values = of_baskets(make_basket)
+    random = of_baskets(RANDOM["levels"])
+    assert not is_order_random([values], MOMENT)
+    assert not is_order_random([random, values], MOMENT)
+
+
+@pytest.mark.parametrize("make_basket", RANDOM.values(), ids=RANDOM)
+def test_an_order_without_a_meaning(make_basket):
+    found = [
+        is_order_random([of_baskets(make_basket, seed)], MOMENT) for seed in range(10)
+    ]
+    assert all(found)
+
+
+@pytest.mark.parametrize("n", [0, 1, 20])
+def test_single_lines_have_no_order(n):
+    assert not is_order_random([np.arange(n)], np.arange(n))
+
+
+def test_a_moment_of_two_lines_is_in_random_order():
+    assert is_order_random([np.arange(2)], np.zeros(2, dtype="int64"))
+
+
+def test_a_sample_of_moments_is_compared(monkeypatch):
+    """Not the first ones: logs are sorted by customer."""
+    monkeypatch.setattr(_line_order, "_MOST_LINES", 1200)
+    random, rising = (
+        of_baskets(one) for one in (RANDOM["levels"], ORDERS["sorted levels"])
+    )
+    half = len(MOMENT) // 2
+    values = np.append(random[:half], rising[half:])
+    assert not is_order_random([values], MOMENT)
+
+
+def test_a_random_order_stays_within_moments():
+    order = RandomLineOrder()
+    order.generator = torch.Generator().manual_seed(0)
+    n_before = torch.tensor([0, 0, 1, 2, 0, 1])
+    found = {tuple(order(n_before).tolist()) for _ in range(200)}
+    assert len(found) == 6 * 2
+    for first, *middle, fifth, sixth in found:
+        assert first == 0
+        assert {*middle} == {1, 2, 3}
+        assert {fifth, sixth} == {4, 5}
+
+
+# Training -----------------------------------------------------------------------------
+
+
+def make_lines(is_sorted):
+    rng = np.random.default_rng(0)
+    lines = pd.DataFrame({"who": MOMENT % 40, "day": MOMENT // 40})
+    lines["item"] = rng.choice([*"abcdefghi"], len(lines))
+    lines["amount"] = rng.gamma(2, 5, len(lines)).round(2)
+    if is_sorted:
+        lines = lines.sort_values("item", kind="stable")
+    return lines
+
+
+def fitted(is_sorted=False, **parameters):
+    rows = EventLog(make_lines(is_sorted), "who", "day").snapshots([11])
+    model = LSTMEventModel(
+        hidden_size=4, max_epochs=1, dropout=0.0, random_state=0, **parameters
+    )
+    return model.fit(rows), rows
+
+
+def losses(model, rows, training):
+    """Return the losses of two passes over the same batch."""
+    net = model.net_
+    table, array = model._learned.read(rows, model)[1:]
+    data = model._learned.encode(table, array.rows)
+    batches = MixedBatches(data, len(rows), shuffle=True, share=False, seed=0)
+    [part] = next(iter(batches))[0]
+    net.module_.train(training)
+    with torch.no_grad():
+        return [net.module_(part).numpy() for _ in range(2)]
+
+
+@pytest.mark.parametrize(
+    ("is_sorted", "moments", "shuffles"),
+    [(False, "auto", True), (True, "auto", False), (False, False, False)],
+)
+def test_training_shuffles_lines_without_an_order(is_sorted, moments, shuffles):
+    model, rows = fitted(is_sorted, moments=moments)
+    one, other = losses(model, rows, training=True)
+    assert np.array_equal(one, other) != shuffles
+    assert_array_equal(*losses(model, rows, training=False))
