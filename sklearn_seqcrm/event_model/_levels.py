@@ -81,10 +81,12 @@ class LevelDensity(FieldDensity):
     Outside of training, ``z`` is multiplied by ``shrinkage[p, t]`` between 0 and 1 in
     the input of the part ``p``: 0 the softmax, 1 the gates. ``t`` is 1 at the moment of
     the previous event (a tie), and 0 at a new moment. The factors are calibrated on
-    customers outside of training; 1 does not shrink.
+    customers outside of training; 1 does not shrink. At new moments, lists of the most
+    probable levels have the factors ``list_shrinkage[p]``.
     """
 
     shrinkage: Tensor
+    list_shrinkage: Tensor
 
     def __init__(
         self,
@@ -112,6 +114,7 @@ class LevelDensity(FieldDensity):
         self.register_buffer("popularity", float32_tensor(popularity))
         self.register_buffer("rare_shares", float32_tensor(field.rare_shares))
         self.register_buffer("shrinkage", float32_tensor(np.ones((2, 2))))
+        self.register_buffer("list_shrinkage", float32_tensor(np.ones(2)))
 
     def own_input(self, values: Any, codes: Any) -> Any:
         """Return the codes of the field, shape (n,)."""
@@ -155,6 +158,7 @@ class LevelDensity(FieldDensity):
         state: CopyState | None = None,
         is_tie: Tensor | None = None,
         weights: Tensor | None = None,
+        of_lists: bool = False,
     ) -> Tensor:
         """Return the probability that each level is drawn, shape (n, n_levels).
 
@@ -162,16 +166,16 @@ class LevelDensity(FieldDensity):
         the softmax alone. Levels that cannot be drawn have the probability 0, and the
         others add up to 1. `context` and `is_tie` are those of `log_prob`, in each of k
         draws of n rows: probabilities are sums over the draws with `weights`, of shape
-        (n, k). None: of one draw.
+        (n, k). None: of one draw. If `of_lists`, they have the shrinkage of lists.
         """
         ones = context.new_ones(len(context), 1)
         if state is None or self.has_repeats or not state.events.n_now.any():
             weights = ones if weights is None else weights
-            return self._mixture(context, state, is_tie, weights)
+            return self._mixture(context, state, is_tie, weights, of_lists)
         if weights is not None:  # what the levels of the moment leave differs by draw
             row = torch.arange(len(weights), device=context.device)
             state = state.take(row.repeat_interleave(weights.shape[1]))
-        found = state.exclude_now(self._mixture(context, state, is_tie, ones))
+        found = state.exclude_now(self._mixture(context, state, is_tie, ones, of_lists))
         if weights is None:
             return found
         return torch.bmm(weights[:, None], found.unflatten(0, weights.shape))[:, 0]
@@ -182,9 +186,12 @@ class LevelDensity(FieldDensity):
         state: CopyState | None,
         is_tie: Tensor | None,
         weights: Tensor,
+        of_lists: bool,
     ) -> Tensor:
         """Return `probabilities` of all levels, also those that the moment has."""
-        softmax_input, gate_input, is_new_moment = self._shrunken(context, is_tie)
+        softmax_input, gate_input, is_new_moment = self._shrunken(
+            context, is_tie, of_lists
+        )
         if self.copies is None or state is None:
             return self._generated(softmax_input, is_new_moment, weights)
         generated, popular, copied = self.copies.weighted_gates(
@@ -280,15 +287,18 @@ class LevelDensity(FieldDensity):
         codes[:, self.code] = encoded[0]
 
     def _shrunken(
-        self, context: Tensor, is_tie: Tensor | None
+        self, context: Tensor, is_tie: Tensor | None, of_lists: bool = False
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return contexts of softmax and gates, (n, size), and the new-moment flag."""
         if is_tie is None:
             is_tie = torch.zeros(len(context), dtype=torch.bool, device=context.device)
         is_new_moment = (~is_tie).to(context.dtype)[:, None]
-        if self.training or (self.shrinkage == 1).all():
+        factors = self.shrinkage
+        if of_lists:
+            factors = torch.stack([self.list_shrinkage, factors[:, 1]], dim=1)
+        if self.training or (factors == 1).all():
             return context, context, is_new_moment
-        factors = self.shrinkage[:, is_tie.long(), None]  # (2, n, 1)
+        factors = factors[:, is_tie.long(), None]  # (2, n, 1)
         softmax_input, gate_input = (context * factor for factor in factors)
         return softmax_input, gate_input, is_new_moment
 

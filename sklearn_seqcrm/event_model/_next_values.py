@@ -51,6 +51,7 @@ class RecommendingEventModel(SimulatingEventModel):
         within: Duration | None = None,
         basket: bool = False,
         open_basket: bool = False,
+        at_cutoff: bool = True,
         exclude_seen: bool = False,
         candidates: object = None,
         exclude: object = None,
@@ -67,18 +68,21 @@ class RecommendingEventModel(SimulatingEventModel):
         n : int, default=10
             Most values of a row.
         within : Timedelta, str, number or None, default=None
-            None: the probability that the next event has the value, whenever it comes.
-            A duration: the probability that an event with the value comes within it
-            after the cutoff, among simulated futures. Values that none of them has are
-            left out.
+            None: the probability that the next event has the value. A duration: the
+            probability that an event with the value comes within it after the cutoff,
+            among simulated futures. Values that none of them has are left out.
         basket : bool, default=False
             Whether to predict all events at the time of the next one: the probability
             that one of them has the value.
         open_basket : bool, default=False
-            Whether the next event is at the cutoff, as if the customer were buying now:
-            a further line of a basket, if the row sees events at its cutoff
-            (``attach(..., allow_exact_matches=True)``), and otherwise the first line of
-            one. With `basket`, all further lines.
+            Whether the next event belongs to a basket that is open at the cutoff: it is
+            a further line of it, if the row sees events at its cutoff
+            (``attach(..., allow_exact_matches=True)``), and otherwise its first line.
+            With `basket`, all further lines.
+        at_cutoff : bool, default=True
+            Whether the next event is assumed to come at the cutoff, as for a list that
+            is shown or sent then. False: whenever it comes; probabilities are means
+            over its time. Ignored with `within`.
         exclude_seen : bool, default=False
             Leave out values in the history of the row.
         candidates : value, list of values or None, default=None
@@ -89,9 +93,10 @@ class RecommendingEventModel(SimulatingEventModel):
             recommendation. Their probabilities are not given to others. They may be in
             the log but neither in training nor in the histories of `X`.
         n_draws : int or None, default=None
-            Draws over which probabilities are averaged: of the time of the next event
-            and its fields before this one, of the whole next basket, or of simulated
-            futures, of which more than 1,000 may be needed. None: 16, 32 and 100.
+            Draws over which probabilities are averaged: of the fields of the next event
+            before this one, and of its time unless `at_cutoff`; of the whole next
+            basket; or of simulated futures, of which more than 1,000 may be needed.
+            None: 16, 32 and 100.
 
         Returns
         -------
@@ -108,7 +113,8 @@ class RecommendingEventModel(SimulatingEventModel):
         ValueError
             If there is no such categorical field, a value of `candidates` was neither
             in training nor in the histories of `X`, `within` is given together with
-            `basket` or `open_basket`, or an argument is out of range.
+            `basket` or `open_basket`, `open_basket` together with ``at_cutoff=False``,
+            or an argument is out of range.
 
         Warns
         -----
@@ -143,9 +149,15 @@ class RecommendingEventModel(SimulatingEventModel):
         Predictions with `basket` take several times as long.
         """
         given = {"n": n, "n_draws": n_draws, "basket": basket}
-        given |= {"open_basket": open_basket, "exclude_seen": exclude_seen}
+        given |= {"open_basket": open_basket, "at_cutoff": at_cutoff}
+        given |= {"exclude_seen": exclude_seen}
         check_arguments("predict_next", **given)
         _refuse_within_a_basket(within, basket=basket, open_basket=open_basket)
+        if open_basket and not at_cutoff:
+            raise ValueError(
+                "open_basket=True is for an event at the cutoff, at_cutoff=False for "
+                "one that comes at any time; give only one of them."
+            )
         check_is_fitted(self, "nets_")
         learned, table, array = self._learned.read(X, self)
         rows = array.rows
@@ -167,9 +179,11 @@ class RecommendingEventModel(SimulatingEventModel):
             # torch takes no integers of NumPy.
             n_draws = int(n_draws or (_BASKETS if basket else _DRAWS))
             simulator = Simulator(self.net_, learned)
+            if at_cutoff and not basket and not simulator.number_of(field):
+                n_draws = 1  # all draws would have the same context
             of_next = basket_probabilities if basket else Simulator.probabilities
             found = _next_probabilities(
-                simulator, data, keys, field, n_draws, of_next, baskets
+                simulator, data, keys, field, n_draws, of_next, baskets, at_cutoff
             )
         seen = _seen_levels(rows, field, known) if exclude_seen else None
         with self.net_.evaluation():
@@ -200,6 +214,7 @@ def _next_probabilities(
     n_draws: int,
     of_next: Callable[..., np.ndarray],
     baskets: OpenBaskets | None,
+    at_cutoff: bool,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield rows, and the probability of each level in the next event of each.
 
@@ -211,7 +226,7 @@ def _next_probabilities(
     for rows in _portions_of(len(data), field.n_levels + n_draws * n_units):
         own = data.take(rows), keys[rows], n_draws
         if baskets is None:
-            begun = simulator.at_next(*own)
+            begun = simulator.at_next(*own, at_cutoff)
         else:
             begun = at_open_baskets(simulator, *own, baskets.take(rows))
         shares = of_next(simulator, *begun, name, n_draws)

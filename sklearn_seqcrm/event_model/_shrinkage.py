@@ -24,6 +24,7 @@ from torch import Tensor
 from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm.event_model._event_batches import EventPart
 from sklearn_seqcrm.event_model._learned import event_counts
+from sklearn_seqcrm.event_model._list_shrinkage import choose_list_shrinkage
 from sklearn_seqcrm.event_model._network import EventNet, EventNetwork, EventStates
 
 # Factors that are tried in this order, until the likelihood rises no more.
@@ -38,20 +39,23 @@ def reset_state_shrinkage(net: EventNet) -> None:
     for density in net.module_.fields:
         if density.shrinkage is not None:
             density.shrinkage.fill_(1.0)
+            density.list_shrinkage.fill_(1.0)
 
 
 def calibrate_state_shrinkage(net: EventNet, valid: RowData) -> None:
     """Choose the factors of the state for times, and of the context for levels.
 
     There is a factor for times. Each field of levels has factors for the softmax and
-    for the gates of copies, separate for new moments and for later events of a moment.
-    `valid` are rows of customers who are not in training.
+    for the gates of copies, separate for new moments and for later events of a moment,
+    and others for lists at new moments. `valid` are rows of customers who are not in
+    training.
     """
     reset_state_shrinkage(net)
     every = 1 + int(event_counts(valid).sum()) // _MOST_EVENTS
     valid = net.ranks.own_rows(valid.take(np.arange(0, len(valid), every)))
     with net.evaluation() as module:
-        parts = [part for _, part in net.parts(valid, with_events=True)]
+        batches = list(net.parts(valid, with_events=True))
+        rows, parts = [rows for rows, _ in batches], [part for _, part in batches]
         states = [module.states(part) for part in parts]
         _choose_time_factor(module, parts, states, net.ranks.sum)
         contexts: dict[int, list[Tensor]] = {
@@ -64,6 +68,7 @@ def calibrate_state_shrinkage(net: EventNet, valid: RowData) -> None:
         for i in list(contexts):
             own = contexts.pop(i)
             _choose_level_factors(module, i, own, states, net.ranks.sum)
+            choose_list_shrinkage(module, i, valid, rows, own, states, net.ranks.sum)
 
 
 def _choose_time_factor(

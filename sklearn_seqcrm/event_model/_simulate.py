@@ -198,28 +198,35 @@ class Simulator:
         )
         for there, own_context, is_tie, own in parts:
             of_rows = None if state is None else state.take(there * n_draws)
-            found = density.probabilities(own_context, of_rows, is_tie, own)
+            found = density.probabilities(
+                own_context, of_rows, is_tie, own, of_lists=True
+            )
             found[:, MISSING] += 1 - own.sum(dim=1)
             yield there, found
 
     def at_next(
-        self, data: RowData, keys: np.ndarray, n_draws: int
+        self, data: RowData, keys: np.ndarray, n_draws: int, at_cutoff: bool
     ) -> tuple[Paths, np.ndarray]:
         """Return paths at the time of their next event, and ticks since the last one.
 
-        Rows have `n_draws` paths each, whose random numbers are stratified. The first
-        event of an empty history has no interarrival time: it is NaN.
+        Rows have `n_draws` paths each, whose random numbers are stratified. The time is
+        drawn, or as early as possible if `at_cutoff`. The first event of an empty
+        history has no interarrival time: it is NaN.
         """
         observed = self.observed_levels(data)
         paths, time_since_last = self.at_cutoffs(data, np.arange(len(data)), observed)
         paths, row = draw_repeatedly(paths, keys, n_draws)
-        longest = np.full(len(row), self.learned.most_events.lengths[-1])
-        drawn = self._draw_times(
-            paths, time_since_last[row], 2 * longest, comes_back=True
-        )
+        time_since_last = time_since_last[row]
+        if at_cutoff:
+            ticks = self._least_ticks(time_since_last)
+        else:
+            longest = np.full(len(row), self.learned.most_events.lengths[-1])
+            ticks = self._draw_times(
+                paths, time_since_last, 2 * longest, comes_back=True
+            )
         is_empty = (event_counts(data) == 0)[row]
-        paths = paths.advance(np.where(is_empty, 0, drawn), self.learned.grid)
-        return paths, np.where(is_empty, np.nan, drawn)
+        paths = paths.advance(np.where(is_empty, 0, ticks), self.learned.grid)
+        return paths, np.where(is_empty, np.nan, ticks)
 
     def number_of(self, name: str) -> int:
         """Return the number of a field in the order of prediction."""
@@ -315,10 +322,15 @@ class Simulator:
         is_tie, logs = self.module.time.draw(inputs, paths.draws, limit, comes_back)
         most = float(left.max()) + 2 * grid.step
         drawn = grid.ticks(logs.cpu().numpy(), most, paths.times)
-        if time_since_last is not None:  # not before the first moment that is not over
-            return np.maximum(drawn, grid.steps(time_since_last).clip(1) * grid.step)
+        if time_since_last is not None:
+            return np.maximum(drawn, self._least_ticks(time_since_last))
         drawn[is_tie.cpu().numpy()] = 0
         return drawn
+
+    def _least_ticks(self, time_since_last: np.ndarray) -> np.ndarray:
+        """Return ticks until the first moment that is not over at the cutoff, (n,)."""
+        grid = self.learned.grid
+        return grid.steps(time_since_last).clip(1) * grid.step
 
     def draw_fields(
         self,

@@ -36,6 +36,7 @@ _CONSTRAINTS: dict[str, list[Any]] = {
     "return_paths": ["boolean"],
     "basket": ["boolean"],
     "open_basket": ["boolean"],
+    "at_cutoff": ["boolean"],
     "exclude_seen": ["boolean"],
     "random_state": ["random_state"],
     "target": [callable],

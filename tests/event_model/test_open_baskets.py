@@ -29,7 +29,10 @@ def baskets(n_customers, seed):
 def model():
     X = log_of_table(baskets(60, 0)).snapshots([20])
     params = {"hidden_size": 6, "max_epochs": 3, "learning_rate": 0.02}
-    return LSTMEventModel(**params, random_state=0).fit(X)
+    model = LSTMEventModel(**params, random_state=0).fit(X)
+    for density in model.net_.module_.fields:  # those of the likelihood
+        density.list_shrinkage.copy_(density.shrinkage[:, 0])
+    return model
 
 
 def rows_of(lines, **options):
@@ -61,6 +64,27 @@ def test_further_lines_are_as_probable_as_in_the_likelihood(model, lines):
         assert_allclose(own[[*"xy"]], expected / expected.sum(), rtol=1e-3)
 
 
+def test_a_new_moment_begins_at_the_cutoff_or_right_after_it(model, lines):
+    """A day after the lines of the cutoff, if the row sees some."""
+    X = rows_of(lines, allow_exact_matches=True)
+    before = rows_of(lines[lines["day"] < 15])
+    for rows, day in ((X, 16), (before, 15)):
+        found = model.predict_next(rows, "shop", n=2)
+        known = lines if day == 16 else lines[lines["day"] < 15]
+        for row, who in enumerate(rows["who"]):
+            own = known[known["who"] == who]
+            at = day if (own["day"] == 15).any() else 15
+            expected = {}
+            for value in "xy":
+                new = {"who": who, "day": at, "shop": value, "item": "a"}
+                more = log_of_table(pd.concat([own, pd.DataFrame([new])]))
+                scores = model.score_events(more.snapshots([17]))
+                expected[value] = np.exp(scores["log_prob_shop"].iloc[-1])
+            of_row = found[found["row"] == row].set_index("value")["probability"]
+            expected = pd.Series(expected)
+            assert_allclose(of_row[[*"xy"]], expected / expected.sum(), rtol=1e-3)
+
+
 def test_open_baskets_do_not_get_their_items_again(model, lines):
     X = rows_of(lines, allow_exact_matches=True)
     for basket in (False, True):
@@ -88,6 +112,9 @@ def test_without_events_at_the_cutoff_the_first_line_is_predicted(model, lines):
     before = rows_of(lines[(lines["who"] < 7) & (lines["day"] < 15)])
     other = model.predict_next(before, "item", open_basket=True)
     assert_allclose(found["probability"], other["probability"], rtol=1e-4)
+    assert_allclose(
+        model.predict_next(X, "item")["probability"], found["probability"], rtol=1e-4
+    )
     with pytest.raises(ValueError, match=r"open_basket=True is .* within='3D'"):
         model.predict_next(X, "item", open_basket=True, within="3D")
 

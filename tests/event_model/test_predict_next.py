@@ -36,7 +36,7 @@ def test_numbers_of_draws_and_values_of_numpy(model, X):
 
 def test_next_values_are_those_of_simulations(model, X):
     rows = X[X["history"].array.lengths > 2].iloc[:4]
-    found = model.predict_next(rows, "kind", n=3, n_draws=500)
+    found = model.predict_next(rows, "kind", n=3, n_draws=500, at_cutoff=False)
     # Nearly every path has another event by then.
     futures = model.sample(rows, "1500D", n_paths=2000, random_state=0)
     first = futures.drop_duplicates(["row", "path"])
@@ -70,10 +70,9 @@ def test_next_baskets_are_those_of_simulations(monkeypatch):
     # Only the first basket of a path is needed.
     monkeypatch.setattr(BusiestWindows, "bound", lambda *_: 10)
     rows = X[:3]
-    found = model.predict_next(rows, "item", basket=True, n_draws=600)
-    assert_frame_equal(
-        found, model.predict_next(rows, "item", basket=True, n_draws=600)
-    )
+    asked = {"n_draws": 600, "at_cutoff": False}
+    found = model.predict_next(rows, "item", basket=True, **asked)
+    assert_frame_equal(found, model.predict_next(rows, "item", basket=True, **asked))
     futures = model.sample(rows, 4000, n_paths=600, random_state=1)
     first = futures.groupby(["row", "path"])["day"].transform("min")
     basket = futures[futures["day"] == first].drop_duplicates(["row", "path", "item"])
@@ -82,7 +81,7 @@ def test_next_baskets_are_those_of_simulations(monkeypatch):
     for row, value, share in found[["row", "value", "probability"]].to_numpy():
         assert abs(counts.loc[row, value] - share) < 0.08
     assert found["probability"].groupby(found["row"]).sum().gt(1.5).all()
-    one = model.predict_next(rows, "item", n_draws=600)
+    one = model.predict_next(rows, "item", **asked)
     assert one["probability"].groupby(one["row"]).sum().lt(1.01).all()
     with pytest.raises(ValueError, match=r"basket=True is .* within='3D' for a period"):
         model.predict_next(rows, "item", basket=True, within="3D")
@@ -99,7 +98,7 @@ def test_next_values_of_a_field_that_some_kinds_have(merged, basket, monkeypatch
         module.time.output.bias[0] += 3
         module.fields[0].output.weight[:, -1] += torch.tensor([0.0, 0, 3, -3])
     rows = merged[merged["history"].array.lengths > 2].iloc[:3]
-    params = {"basket": basket, "n_draws": 600}
+    params = {"basket": basket, "n_draws": 600, "at_cutoff": False}
     # Only the first moment of a path is needed.
     monkeypatch.setattr(BusiestWindows, "bound", lambda *_: 20)
     found = model.predict_next(rows, "page", **params)
@@ -114,12 +113,49 @@ def test_next_values_of_a_field_that_some_kinds_have(merged, basket, monkeypatch
     if basket:
         return
     # A kind with the field is drawn, weighted by the probability of all such kinds.
-    kinds = model.predict_next(rows, "event", n_draws=600).set_index(["row", "value"])
+    del params["basket"]
+    kinds = model.predict_next(rows, "event", **params).set_index(["row", "value"])
     visits = kinds["probability"].xs("visit", level="value")
-    few = model.predict_next(rows, "page", n_draws=2)
+    few = model.predict_next(rows, "page", n_draws=2, at_cutoff=False)
     total = few.groupby("row")["probability"].sum()
     assert_allclose(total, visits, rtol=0.05)
     assert not total.gt(0.9).any()
+
+
+def rows_of_refills(cutoffs):
+    """Return rows of customers who buy refills within five days, and else a lamp."""
+    rng = np.random.default_rng(0)
+    days = rng.choice([2, 3, 30, 40], (200, 8))
+    events = pd.DataFrame({"who": np.repeat(range(200), 8), "gap": days.ravel()})
+    events["day"] = days.cumsum(axis=1).ravel()
+    events["item"] = np.where(events["gap"] < 6, "refill", "lamp")
+    rows = events.groupby("who", as_index=False)["day"].max()
+    log = EventLog(events[["who", "day", "item"]], "who", "day")
+    return [
+        log.attach(
+            pd.DataFrame({"who": rows["who"], "at": rows["day"] + n}), cutoff="at"
+        )
+        for n in cutoffs
+    ]
+
+
+def test_the_next_event_is_at_the_cutoff_or_at_any_time():
+    soon, late = rows_of_refills([2, 30])
+    params = {"hidden_size": 8, "max_epochs": 15, "learning_rate": 0.02}
+    model = LSTMEventModel(**params, early_stopping=False, random_state=0).fit(soon)
+
+    def refills(rows, **options):
+        found = model.predict_next(rows, "item", **options)
+        return found.loc[found["value"] == "refill", "probability"].mean()
+
+    assert refills(soon) > 0.95
+    assert refills(late) < 0.05
+    assert refills(soon, basket=True) > 0.95
+    # At any time: half of the events are refills, unless it is too late for one.
+    assert 0.35 < refills(soon, at_cutoff=False) < 0.65
+    assert refills(late, at_cutoff=False) < 0.05
+    with pytest.raises(ValueError, match=r"open_basket=True .* at_cutoff=False"):
+        model.predict_next(soon, "item", open_basket=True, at_cutoff=False)
 
 
 def test_favourites_are_bought_again():

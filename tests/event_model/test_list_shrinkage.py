@@ -1,0 +1,161 @@
+"""Shrinkage in lists: chosen by the NDCG of lists before moments of other customers."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from pandas.testing import assert_frame_equal
+
+from sklearn_seqcrm.event_model import LSTMEventModel, _list_shrinkage, _shrinkage
+from sklearn_seqcrm.event_model._shrinkage import calibrate_state_shrinkage
+from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.metrics import ndcg_at_k
+
+ITEMS = [f"item {number:02}" for number in range(16)]
+
+
+def make_lines(n_customers, seed):
+    """Return lines of baskets of one to four items, of which two are favourites."""
+    rng = np.random.default_rng(seed)
+    n_lines = rng.integers(1, 5, 6 * n_customers)
+    who = np.repeat(np.arange(6 * n_customers) // 6, n_lines)
+    day = np.repeat(np.tile([1, 3, 4, 8, 9, 15], n_customers), n_lines)
+    favourites = rng.integers(0, 16, (n_customers, 2))
+    item = np.where(
+        rng.random(len(who)) < 0.6,
+        favourites[who, rng.integers(0, 2, len(who))],
+        rng.integers(0, 16, len(who)),
+    )
+    lines = pd.DataFrame({"who": who, "day": day, "item": np.array(ITEMS)[item]})
+    return lines.drop_duplicates(ignore_index=True)
+
+
+def rows_of(lines):
+    return EventLog(lines, "who", "day").snapshots([20])
+
+
+def fitted(seed=0, **params):
+    params = {"hidden_size": 8, "max_epochs": 3, "learning_rate": 0.02} | params
+    model = LSTMEventModel(early_stopping=False, random_state=0, **params)
+    return model.fit(rows_of(make_lines(50, seed)))
+
+
+def density_of(model):
+    [density] = model.net_.module_.fields
+    return density
+
+
+def mean_ndcg(model, lines):
+    """Return the mean NDCG@10 of the lists before each basket but the first ones."""
+    log = EventLog(lines, "who", "day")
+    baskets = lines[["who", "day"]].drop_duplicates()
+    baskets = baskets[baskets.duplicated("who")].reset_index(drop=True)
+    listed = model.predict_next(log.attach(baskets, cutoff="day"), "item", n=10)
+    came = lines.merge(baskets.reset_index(names="row"), on=["who", "day"])
+    came = came[["row", "item"]].rename(columns={"item": "value"})
+    return ndcg_at_k(came, listed, 10)
+
+
+def spy_on_ndcg(monkeypatch):
+    """Return a list of the NDCG of all lists, with each of the factors tried."""
+    found, of_rows = [], _list_shrinkage.ValidationLists.ndcg_of_rows
+
+    def spy(self):
+        found.append((self.density.list_shrinkage.tolist(), of_rows(self)))
+        return found[-1][1]
+
+    monkeypatch.setattr(_list_shrinkage.ValidationLists, "ndcg_of_rows", spy)
+    return found
+
+
+@pytest.mark.parametrize("copies", [True, False])
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_the_ndcg_is_that_of_lists_before_each_basket(copies, cell, monkeypatch):
+    model, others = fitted(copies=copies, cell=cell), make_lines(12, 1)
+    tried = spy_on_ndcg(monkeypatch)
+    calibrate_state_shrinkage(model.net_, model._read(rows_of(others)))
+    n_baskets = len(others[["who", "day"]].drop_duplicates()) - 12
+    for factors, sums in tried[::7]:
+        density_of(model).list_shrinkage.copy_(torch.tensor(factors))
+        assert_allclose(sums.sum() / n_baskets, mean_ndcg(model, others), rtol=1e-5)
+
+
+def test_an_overconfident_state_is_shrunk_in_lists(monkeypatch):
+    """Though the likelihood, which is left out here, does not shrink it."""
+    monkeypatch.setattr(_shrinkage, "_choose_level_factors", lambda *_: None)
+    model, others, more = fitted(), make_lines(60, 1), make_lines(60, 2)
+    density = density_of(model)
+    with torch.no_grad():
+        density.output.weight[:, :8].mul_(60)
+    before = mean_ndcg(model, more)
+    calibrate_state_shrinkage(model.net_, model._read(rows_of(others)))
+    assert density.list_shrinkage[0] < 0.3
+    assert_array_equal(density.shrinkage, torch.ones(2, 2))
+    assert mean_ndcg(model, more) > before + 0.02
+
+
+def test_lists_of_a_good_network_keep_the_factors_of_the_likelihood():
+    """Lists of baskets that follow from the state alone."""
+    days = np.tile(np.arange(12), 60)
+    who = np.repeat(np.arange(60), 12)
+    item = np.array(ITEMS)[(who * 5 + days) % 16]
+    rows = rows_of(pd.DataFrame({"who": who, "day": days, "item": item}))
+    model = LSTMEventModel(
+        hidden_size=24,
+        max_epochs=25,
+        learning_rate=0.02,
+        early_stopping=False,
+        random_state=0,
+    ).fit(rows[:40])
+    calibrate_state_shrinkage(model.net_, model._read(rows[40:]))
+    density = density_of(model)
+    assert_array_equal(density.list_shrinkage, density.shrinkage[:, 0])
+
+
+def test_only_lists_have_their_factors():
+    model, X = fitted(), rows_of(make_lines(10, 1))
+    asked = {
+        "sample": lambda: model.sample(X, 20, n_paths=20, random_state=0),
+        "scores": lambda: model.score_events(X),
+        "within": lambda: model.predict_next(X, "item", within=20),
+    }
+    before = {name: ask() for name, ask in asked.items()}
+    one, basket = (model.predict_next(X, "item", basket=b) for b in (False, True))
+    density_of(model).list_shrinkage.fill_(0.1)
+    for name, ask in asked.items():
+        assert_frame_equal(ask(), before[name])
+    assert not model.predict_next(X, "item").equals(one)
+    assert not model.predict_next(X, "item", basket=True).equals(basket)
+
+
+def test_a_field_that_no_moment_begins_with_has_no_lists():
+    """Newsletters come first, and have no product."""
+    lines = make_lines(20, 0)
+    letters = lines[["who", "day"]].drop_duplicates().assign(subject="sale")
+    log = EventLog.concat(
+        {
+            "letter": EventLog(letters, "who", "day"),
+            "order": EventLog(lines, "who", "day"),
+        }
+    )
+    X = log.snapshots([20])
+    model = LSTMEventModel(hidden_size=4, max_epochs=1, random_state=0).fit(X[:10])
+    calibrate_state_shrinkage(model.net_, model._read(X[10:]))
+    by_name = dict(zip(model._learned.fields, model.net_.module_.fields, strict=True))
+    found = by_name["item"]
+    assert_array_equal(found.list_shrinkage, found.shrinkage[:, 0])
+
+
+def test_single_events_have_no_lists(monkeypatch):
+    model = fitted()
+    one = make_lines(5, 1).drop_duplicates("who")
+    calibrate_state_shrinkage(model.net_, model._read(rows_of(one)))
+    assert_array_equal(density_of(model).list_shrinkage, [1.0, 1.0])
+
+
+def test_continued_training_begins_without_factors():
+    model, X = fitted(warm_start=True), rows_of(make_lines(10, 1))
+    density_of(model).list_shrinkage.fill_(0.5)
+    model.fit(X)
+    assert_array_equal(density_of(model).list_shrinkage, [1.0, 1.0])
