@@ -71,6 +71,7 @@ NOT_CHECKED = {
     "event_model_formulas",
     "futures",
     "scale",
+    "uplift_accuracy",
     "whom_to_contact",
 }
 
