@@ -11,16 +11,16 @@ Here, a network computes the value of each impression from a stream of events, a
 pacer turns values into bids that spend a budget over the day. The auctions are
 simulated, so that the true effect of each ad is known. Two limitations: the simulated
 ads change no later event, and no other advertiser knows the visitors. If others did,
-impressions would be dear exactly where they are worth most.
+impressions would be expensive exactly where they are worth most.
 """
 
 # %%
 # Auctions with a known truth
 # ---------------------------
 # In a second-price auction the highest bid wins and pays the second highest. For four
-# weeks, bids were drawn at random. Who was shown the ad is then an experiment, and the
-# effect of the ad can be learned: whether visitors convert is known seven days later,
-# with and without the ad.
+# weeks, bids were drawn at random. So whether the ad was shown depends only on chance
+# and on prices, and the effect of the ad can be learned: whether visitors convert is
+# known seven days later, with and without the ad.
 from pathlib import Path
 from time import perf_counter
 
@@ -61,9 +61,10 @@ print(f"{converted[~shown].mean():.1%} without")
 # %%
 # Learn values
 # ------------
-# Train on the first three weeks, whose conversions are known when the fifth begins. One
-# model learns from both groups, with the ad as a static. The value of an impression is
-# what it predicts with the ad minus without the ad, times the worth of a conversion.
+# Train on the first three weeks, whose conversions are known when the fifth begins.
+# One model learns from both groups, with the ad as a static. The value of an
+# impression is the predicted probability with the ad minus that without the ad, times
+# the worth of a conversion.
 log = EventLog(data.events, *KEYS, observed_until="2024-02-05")
 X = log.attach(rows, cutoff="timestamp")
 train, live = day < 21, day >= 28

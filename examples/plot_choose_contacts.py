@@ -10,7 +10,7 @@ those who are most likely to buy, or contact at random.
 
 The campaign is simulated, so that the true effect on each customer is known. Two
 limitations come first. Effects cannot be learned from customers who were chosen by a
-rule that the data do not show: keep a randomised part in each campaign. And effects are
+rule that is not in the data: keep a randomised part in each campaign. And effects are
 small differences of noisy outcomes: they need far more customers than a model of
 purchases.
 """
@@ -51,9 +51,9 @@ for arm, name in enumerate(data.treatments):
 # Effects from histories
 # ----------------------
 # `UpliftClassifier` is a meta-learner around any pipeline. Here it fits a model of
-# purchases to each arm (``learner="t"``); the difference of their probabilities is the
-# effect. Two kinds of models do that: networks, which take events in order, and
-# boosted trees on counts, sums and times.
+# purchases to each arm (``learner="t"``); the difference of their probabilities is
+# the effect. Two types of models are compared: networks, which take events in order,
+# and boosted trees on counts, sums and times.
 network = make_history_pipeline(LSTMClassifier(hidden_size=32, random_state=0))
 boosting = make_pipeline(
     HistoryAggregator(), HistGradientBoostingClassifier(max_iter=50, random_state=0)
@@ -114,10 +114,11 @@ print(f"expected profit {chosen.profit:,.0f}")
 print(f"at most {chosen.optimality_gap:.2f} below the best choice")
 
 # %%
-# Customers are chosen because their estimated effects are high, and estimates are high
-# in part by chance: the expected profit may be far off. `policy_value` estimates the
-# profit from the two arms of the later campaign, which no model has seen. Outcomes are
-# profits there: the value of a purchase less the cost, if the customer was mailed.
+# Customers are chosen because their estimated effects are high, and estimates are
+# high in part by chance: the expected profit may be far off. `policy_value` estimates
+# the profit from the two arms of the later campaign, which no model has seen. Its
+# outcomes are profits: the value of a purchase less the cost of a mail, if the
+# customer was mailed.
 n = len(later.target)
 policy = (chosen.treatment == "mail").astype(int)
 estimate = policy_value(
@@ -138,12 +139,12 @@ print(f"true                       {true_profit:,.0f}")
 # %%
 # Profit by the number of contacts
 # --------------------------------
-# The true profit of mails to a share of the customers, by different orders. The chance
-# to buy of customers who got no mail says nothing about the effect of one: compare that
-# order with the random one. The chance to buy of mailed customers contains the effect.
-# Where effects differ more between customers than the chance to buy without a mail, as
-# in this simulation, it may be as good an order as the effects; elsewhere it need not
-# be.
+# The plot shows the true profit of mails to a share of the customers, in different
+# orders. The probability to buy without a mail contains no information on the effect:
+# compare that order with the random one. The probability to buy with a mail contains
+# the effect. If effects differ more between customers than the probability to buy
+# without a mail, as in this simulation, it may rank customers as well as the effects
+# do; elsewhere it need not.
 rng = np.random.default_rng(0)
 orders = {
     "true effects": later.effect,

@@ -3,9 +3,9 @@ At which hour should each customer get a newsletter?
 ====================================================
 
 A newsletter is opened more often if it arrives just before the customer looks at the
-inbox. Each customer has other hours, other ones at weekends, and habits drift. A
-network learns from the opens of a year, and predicts the probability of an open for
-each of 24 hours; the best hour is the answer.
+inbox. These hours differ between customers and between weekdays and weekends, and they
+drift. A network learns from the opens of a year, and predicts the probability of an
+open for each of 24 hours; the best hour is the answer.
 
 The newsletters are simulated, so the true probability is known for every hour. There
 are two limitations. First, the hours in the log are random. A shop that has always

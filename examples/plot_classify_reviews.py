@@ -165,9 +165,9 @@ print(f"Difference to TF-IDF in AUC\n{difference.map('{:+.3f}'.format).to_string
 # %%
 # What helps
 # ----------
-# A network that sees levels has to learn the meaning of each character from the labels;
-# with vectors it knows which characters are alike. Where two models make different
-# errors, their mean is better than either.
+# A network that sees levels has to learn the meaning of each character from the
+# labels; with vectors, similar characters have similar inputs from the start. Where
+# two models make different errors, their mean is better than either.
 #
 # The next table is for 12,000 labels, 4,000 test reviews, the first 200 characters of
 # each, and vectors from the same 12,000 reviews (``benchmarks/quality/reviews.py``; one

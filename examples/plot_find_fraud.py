@@ -138,9 +138,10 @@ surprise.columns = fields
 print(surprise.groupby(kinds).mean().round(2))
 
 # %%
-# The time is left out. Its likelihood is that of one minute: few payments come two
-# minutes after the last one, but even fewer in one given minute of the third day. A low
-# likelihood does not mean an unusual time if usual times are spread over many minutes.
+# The time is left out of the score. Its likelihood is that of a single minute, and
+# usual times are spread over many minutes, so a usual time has a low likelihood, too:
+# few payments come two minutes after the last one, but even fewer in one given minute
+# of the third day.
 in_all = surprise.sum(axis=1)
 
 # %%

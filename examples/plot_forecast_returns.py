@@ -5,7 +5,7 @@ Will this item come back?
 At the time of an order, which items will be returned? Each row below is an ordered
 item. Its history has the events known at that time: the customer's earlier items, the
 rest of the basket, and the returned and kept items *reported* by then. How close do
-models come to the true probabilities, and how good does a model seem that uses the
+models come to the true probabilities? And how good does a model seem if it uses the
 future?
 
 The orders are simulated, so the true probability of every return is known, and no

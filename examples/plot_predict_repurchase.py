@@ -107,8 +107,8 @@ print(table.to_string(float_format="{:.3f}".format, formatters=formats))
 
 # %%
 # Differences depend on the test households. The intervals are from a bootstrap over
-# households, with all rows of each. They do not include what the seed of the network
-# changes.
+# households, with all rows of each. They do not include the variation between seeds
+# of the network.
 differences = comparison.differences.query("metric == 'roc_auc'").set_index("model")
 print(f"AUC minus that of {comparison.reference}, with 95% intervals:")
 for model, found in differences.iterrows():

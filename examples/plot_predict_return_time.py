@@ -154,8 +154,8 @@ print(f"Picture: {output / 'return_times.png'}")
 # %%
 # Who is late?
 # ------------
-# The time by which nine of ten such households are back is the day for a reminder. It
-# differs between households.
+# Send a reminder when nine of ten such households would be back. This time differs
+# between households.
 late = lstm.predict_quantile(X_test, 0.9)
 for share in (0.1, 0.5, 0.9):
     print(

@@ -125,9 +125,10 @@ print(
 )
 
 # %%
-# Rankings differ less than calibration, which depends on the loss: squared error cares
-# about those who spend much, so that predictions for others can be far off relative to
-# their spend; the log-normal loss weighs relative errors. The bars at the end show it.
+# Rankings differ less than calibration, which depends on the loss: squared error
+# depends mostly on those who spend much, so predictions for others can be far off
+# relative to their spend; the log-normal loss weighs relative errors. The bars at the
+# end show it.
 
 # %%
 # In which range will it be?
@@ -135,9 +136,9 @@ print(
 # The log-normal network predicts quantiles, and so does the loss `"quantile"`, which
 # assumes no distribution. For comparison: trees with a fit for each quantile, and the
 # training quantiles for everyone. Half of the households should be at or below the
-# median, and nine in ten at or below the last quantile. Between the first and the last
-# quantile should be four in five households; nine in ten if the first quantile is 0,
-# because no household spends less than that.
+# median, and nine in ten at or below the last quantile. Four in five households
+# should be between the first and the last quantile, or nine in ten if the first
+# quantile is 0, because no household spends less than that.
 QUANTILES = [0.1, 0.5, 0.9]
 
 quantile_network = network("quantile", quantile=QUANTILES).fit(X_train, y_train)

@@ -11,9 +11,8 @@ household's own purchases.
 
 The baseline is hard to beat in groceries, here and in the literature: the number of the
 household's own baskets with the category. There are two limitations. A network needs
-many baskets to be better than counts, and here are only a sixth of the households.
-And a product that is bought after it was recommended is not always bought because of
-it.
+many baskets to be better than counts, and this page has only a sixth of the households.
+And a product that is bought after a recommendation is not always bought because of it.
 """
 
 # %%
@@ -52,9 +51,9 @@ print(f"{len(X):,} households, {len(known):,} events")
 # %%
 # A network
 # ---------
-# Histories are few and long, so a training step has eight of them. With `basket=True`
-# the probability is that of any event at the time of the next one; the next event alone
-# is one of many in the basket.
+# Histories are few and long, so a training step has eight of them. With
+# `basket=True`, a probability is that of the category being in the next basket, not
+# only in its first event.
 model = LSTMEventModel(hidden_size=32, batch_size=8, max_epochs=5, random_state=0)
 model.fit(X)
 chances = model.predict_next(X, FIELD, n=10_000, basket=True)
@@ -88,8 +87,8 @@ lists = {
 # %%
 # Counts
 # ------
-# The number of the household's own baskets with the category; ties, and zeros, are
-# ranked by the number of all baskets with it.
+# Categories are ranked by the number of the household's own baskets with them. Ties,
+# and categories without a basket, are ranked by the number of all baskets.
 counts = pd.crosstab(known["household_id"], known[FIELD])
 share = counts.sum() / counts.sum().max()
 

@@ -114,8 +114,9 @@ for name, score in {
 # %%
 # How much time does it save?
 # ---------------------------
-# Without states, a receipt is appended to a log, and the pipeline processes the history
-# of its household again. The log here has that household only, which is the best case.
+# Without states, a receipt is appended to a log, and the pipeline processes the
+# history of its household again. Here, the log has only that household, which is the
+# best case.
 lengths = rows["history"].array.lengths
 shown = np.argsort(lengths, kind="stable")[:: len(lengths) // 60]
 again = np.empty((2, len(shown)))

@@ -132,9 +132,9 @@ falls = table["after"] < table["before"]
 print("Smaller derivative after training:", "; ".join(table.index[falls]))
 
 # %%
-# From its usual start a cell forgets too fast to learn to remember. Open gates give
-# gradients a way, and so does a pooling that also uses old outputs; therefore this is
-# the default.
+# With its usual initial weights, a cell forgets so fast that it cannot learn to
+# remember. Open gates let gradients reach old events, and so does a pooling that also
+# uses old outputs; therefore this is the default.
 #
 # A derivative measures small changes. A network that remembers by a saturated unit,
 # which small changes do not affect, has a small derivative: a large gradient helps to

@@ -19,9 +19,9 @@ campaign, errors of the model) are missing, and intervals of totals are too narr
 # %%
 # The log on the first of October
 # -------------------------------
-# An event is a department in which a household bought on a day. Several departments on
-# one day are a basket, which the model simulates one after the other. A sixth of the
-# households is enough for this page.
+# An event is a department in which a household bought on a day. The departments of a
+# household on one day are a basket; the model simulates them one after the other. A
+# sixth of the households is enough for this page.
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -67,7 +67,7 @@ losses = model.net_.history[:, "valid_loss"]
 print(f"{model.n_iter_} epochs: {losses[0]:.3f}, ..., {min(losses):.3f} nats per event")
 
 # %%
-# Simulate all households. Path k of all of them together is one possible future.
+# Simulate all households. Path k of all households together is one possible future.
 futures = model.sample(X, HORIZON, n_paths=N_PATHS, random_state=0)
 print(f"{len(futures):,} simulated events")
 print(futures.head(3).to_string(index=False))
@@ -77,8 +77,8 @@ print(futures.head(3).to_string(index=False))
 # What will the shop sell?
 # ------------------------
 # `demand` adds up the same paths over all households to weekly sales of each
-# department, with the mean and the interval of eight of ten paths. Compare with the
-# real sales, and with the mean of the last eight weeks.
+# department, with the mean over paths and an interval with eight of ten paths.
+# Compare with the real sales, and with the mean of the last eight weeks.
 demand = model.demand(
     X,
     "department",

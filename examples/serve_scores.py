@@ -1,6 +1,6 @@
 """A service that scores customers as their events come in.
 
-``python serve_scores.py model.joblib folder 8000``; the page "In production" says more.
+``python serve_scores.py model.joblib folder 8000``; see the page "A scoring service".
 
 An event is checked, written to the journal, added to the state of its customer, and
 then acknowledged. From time to time all states are written to a file. A start loads the

@@ -46,7 +46,6 @@ EXCEPTIONS = {
     "production": {
         "largest differences, by benchmarks/check_streams.py": "0.000004",
         "a run described there": "0.45",
-        "processor time of a run described there": "3.2",
     },
     "recommendations": {
         "a parameter's legal values": ".32",
@@ -54,6 +53,7 @@ EXCEPTIONS = {
         "asserted by test_predict_next.py": "98",
         "runs described beside the tables": "4,075 11,110 4,568",
     },
+    "service": {"processor time of a run described there": "3.2"},
     "statics": {"runs described there": ".56"},
     "values": {"runs described there": "1.173 1.180 1.167 1.62 2.06"},
 }
@@ -71,6 +71,7 @@ NOT_CHECKED = {
     "event_model_formulas",
     "futures",
     "scale",
+    "uplift_accuracy",
     "whom_to_contact",
 }
 

@@ -190,8 +190,8 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
 
     Notes
     -----
-    The page "When will they be back" of the documentation explains the model by
-    example.
+    The page "Churn, retention and return times" of the documentation explains the model
+    by example.
 
     **Likelihood.** With outputs ``z[k, j]`` of kind ``k`` in bin ``j``, from ``t[j]``
     to ``t[j + 1]``, the probability of an event of kind ``k`` in the bin, given none
