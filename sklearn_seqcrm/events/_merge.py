@@ -31,8 +31,8 @@ from sklearn_seqcrm._store import (
     scatter,
 )
 from sklearn_seqcrm.events._read import Events
-from sklearn_seqcrm.events._time_range import check_time_range, warn_early_end
-from sklearn_seqcrm.events._unknown_customers import warn_other_notation
+from sklearn_seqcrm.events._time_range import check_time_range
+from sklearn_seqcrm.events._warnings import warn_early_end, warn_other_notation
 
 
 def merge_logs(
