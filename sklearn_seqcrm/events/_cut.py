@@ -44,21 +44,9 @@ def histories_of_rows(
     exact: bool,
     name: str,
 ) -> HistoryArray:
-    """Cut the history of each row, as `EventLog.attach` describes it.
+    """Cut the history of each row, without the warnings of `EventLog.attach`.
 
-    Parameters
-    ----------
-    log : RawLog
-        The log that holds the events.
-    rows, customer, cutoff, lookback, name
-        Arguments of `EventLog.attach`.
-    exact : bool
-        Whether events at the cutoff belong to the history.
-
-    Returns
-    -------
-    HistoryArray of shape (n,)
-        The histories, without the warnings of `EventLog.attach`.
+    Arguments are as there; with `exact`, events at the cutoff belong to the history.
     """
     customer, cutoff = plain_text(customer), plain_text(cutoff)
     check_name_free(plain_text(name), rows.columns, "rows", "name")
@@ -124,19 +112,8 @@ def rows_at_cutoffs(
 ) -> pd.DataFrame:
     """Return the rows of `EventLog.snapshots`, without its warnings.
 
-    Parameters
-    ----------
-    log : RawLog
-        The log that holds the events.
-    cutoffs : ndarray of shape (n_cutoffs,)
-        Ascending cutoffs in ticks, from `parse_cutoffs`.
-    min_events, active_within, lookback, name, kinds, kind_field
-        Arguments of `EventLog.snapshots`.
-
-    Returns
-    -------
-    DataFrame of shape (n, 3)
-        Customers, cutoffs and histories.
+    `cutoffs` (n_cutoffs,) are ascending ticks, from `parse_cutoffs`, and other
+    arguments are as there.
     """
     known = minimal_history(log, name, min_events, active_within, kinds, kind_field)
     snapshots = snapshots_at_cutoffs(log.timeline, cutoffs, known)
@@ -188,17 +165,8 @@ def _starts(
 def read_rows(rows: Any, what: str = "rows") -> pd.DataFrame:
     """Convert rows of any table to a pandas DataFrame, which can hold histories.
 
-    Parameters
-    ----------
-    rows : pandas, polars or pyarrow table, lazy frame or Arrow stream
-        Any table of `read_table`.
-    what : str, default="rows"
-        How an error names it.
-
-    Returns
-    -------
-    DataFrame of shape (n, n_columns)
-        `rows` itself if it is one. Integers beside missing values stay exact.
+    It is `rows` itself if that is one. Integers beside missing values stay exact. An
+    error names the table, any of `read_table`, `what`.
     """
     if isinstance(rows, pd.DataFrame):
         return rows
