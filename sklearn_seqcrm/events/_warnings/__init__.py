@@ -16,6 +16,10 @@ rows are made        late cutoffs, early cutoffs
 Logs in partitions have the same checks, of summaries of all partitions (`partitions`).
 """
 
+from sklearn_seqcrm.events._warnings._date_like import (
+    are_date_like,
+    warn_date_like_times,
+)
 from sklearn_seqcrm.events._warnings._far_times import (
     warn_early_cutoffs,
     warn_early_end,

@@ -8,8 +8,9 @@ from typing import Any
 
 import narwhals.stable.v1 as nw
 
-from sklearn_seqcrm._store import Clock, warn_date_like_times
+from sklearn_seqcrm._store import Clock
 from sklearn_seqcrm.events._read import Events
+from sklearn_seqcrm.events._warnings._date_like import warn_date_like_times
 from sklearn_seqcrm.events._warnings._field_values import (
     count_infinite,
     fields_of_other_zone,

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from sklearn_seqcrm._stacklevel import warn_user
-from sklearn_seqcrm._store._time_values import DATES_OF_NUMBERS
-from sklearn_seqcrm._store._timeline import Timeline
+from sklearn_seqcrm._store import DATES_OF_NUMBERS, Timeline
 
 
 def warn_date_like_times(timeline: Timeline, what: str) -> None:
