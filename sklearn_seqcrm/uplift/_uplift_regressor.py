@@ -17,6 +17,8 @@ class UpliftRegressor(BaseUplift):
     any estimator of the rows of `X`: a network or boosted trees in a pipeline on
     histories, a hybrid, or an estimator of plain tables.
 
+    `UpliftClassifier` describes the parameters in more detail.
+
     Parameters
     ----------
     estimator : estimator or None, default=None
@@ -24,19 +26,14 @@ class UpliftRegressor(BaseUplift):
         It is cloned. None: `HistoryAggregator` and small trees of
         ``HistGradientBoostingRegressor``.
     learner : {"s", "t", "x", "dr", "r"}, default="x"
-        Meta-learner. ``"s"``: one model of outcomes, which reads the treatment as
-        columns of `X`. ``"t"``: a model of outcomes for each treatment. ``"x"``:
-        effects imputed by these models, regressed on `X`. ``"dr"``: doubly robust
-        pseudo-outcomes, regressed on `X`. ``"r"``: residual outcomes regressed on
-        residual treatments. See Notes.
+        Meta-learner, as in `UpliftClassifier`.
     effect_estimator : estimator or None, default=None
         Regressor of effects, for ``"x"``, ``"dr"`` and ``"r"``. None: `estimator`
         with the default loss, because pseudo-outcomes may be negative.
     propensity : {"learned", "constant"}, default="learned"
-        Probability of each treatment given the row, for ``"x"``, ``"dr"`` and ``"r"``.
-        ``"constant"``: the share of each treatment, for experiments in which customers
-        were drawn at random. ``"learned"``: by `propensity_estimator`, where customers
-        were chosen. Known probabilities are an argument of `fit`.
+        Probability of each treatment given the row, for ``"x"``, ``"dr"`` and ``"r"``:
+        the share of each treatment, or learned by `propensity_estimator`. Known
+        probabilities are an argument of `fit`.
     propensity_estimator : estimator or None, default=None
         Classifier of the treatment, with ``predict_proba``. None: the classifier that
         is like `estimator`: its steps, and for the last step the class of the same
@@ -47,20 +44,17 @@ class UpliftRegressor(BaseUplift):
         and 1 or booleans; other labels need it, also 0, 1 and 2.
     cv : int, splitter, iterable of splits or None, default=3
         Cross-fitting, for ``"x"``, ``"dr"`` and ``"r"``. An int: number of folds of
-        customers, each row of a table without histories being one; None: 3. A splitter
-        such as ``CutoffSplit(3)``: folds forward in time, see Notes. It splits all
-        rows, also those of weight 0, once for all samples of `n_bootstraps`.
+        customers; None: 3. A splitter such as ``CutoffSplit(3)``: folds forward in
+        time.
     min_propensity : float, default=0.05
         Learned propensities below it are set to it, or to half the share of the arm if
-        that is less: a few rows of small propensity would have most of the weight.
-        Between 0 and 0.5. Given ones stay.
+        that is less. Between 0 and 0.5.
     overlap_weights : bool, default=True
-        Whether ``"dr"`` weights rows by the overlap of arms, see Notes. Without effect
-        if `effect_estimator` takes no `sample_weight`, or propensities are constant.
+        Whether ``"dr"`` weights rows by the overlap of arms.
     calibrate : bool, default=True
         Whether ``"dr"`` and ``"r"`` fit models of effects on two thirds of the
-        customers each, and correct the spread of their mean by the other customers, see
-        Notes. False: one model of all rows; a fit then takes two thirds of the time.
+        customers each, and correct the spread of their mean by the other customers.
+        False: one model of all rows.
     n_bootstraps : int, default=0
         Number of samples of customers for `predict_interval`, each with a fit of all
         models; 50 or more for intervals.
