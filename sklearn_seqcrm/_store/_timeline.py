@@ -221,6 +221,27 @@ class Timeline:
         first, last = self.times.min(initial=until), self.times.max(initial=until)
         return number(first), number(last)
 
+    def check_span(self, what: str, times: np.ndarray | None = None) -> None:
+        """Raise a ValueError if differences of times, and of further ones, overflow.
+
+        Everything computed from times, such as the age of an event, is a difference. In
+        int64 an overflow would turn the oldest event into the latest one; floats would
+        be infinite. The error says `what` makes the span so long.
+        """
+        (low, high), clock = self.span, self.clock
+        if times is not None and len(times):
+            low, high = min(low, times.min().item()), max(high, times.max().item())
+        if clock.dtype == "float64":
+            fits = math.isfinite(high - low)
+        else:
+            fits = high - low <= MAX_TICK
+        if not fits:
+            raise ValueError(
+                f"{what} make the log span from {clock.as_scalar(low)} to "
+                f"{clock.as_scalar(high)}, which is more than {_longest_span(clock)}. "
+                "Leave out times that mean 'never' or 'unknown', or use a coarser unit."
+            )
+
     @property
     def observed_until(self) -> Any:
         """The last time that was observed, on the axis of `clock`."""
@@ -381,6 +402,16 @@ class Timeline:
         """
         kept, times = self.customers[codes], self.times[index]
         return replace(self, customers=kept, offsets=offsets, times=times)
+
+
+def _longest_span(clock: Clock) -> str:
+    """Describe the largest difference on an axis."""
+    if clock.dtype == "float64":
+        return "floats can be apart"
+    if clock.unit is None:
+        return "integers of 64 bits can be apart"
+    years = MAX_TICK // (clock.whole_step * 366)
+    return f"the {years:,} years that times of its unit {clock.unit} can be apart"
 
 
 def frozen(array: np.ndarray) -> np.ndarray:

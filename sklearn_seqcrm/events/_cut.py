@@ -32,7 +32,6 @@ from sklearn_seqcrm._store import (
 )
 from sklearn_seqcrm.events._history_array import HistoryArray, HistoryDtype
 from sklearn_seqcrm.events._read import index_advice, read_table
-from sklearn_seqcrm.events._time_range import check_time_range
 
 
 def histories_of_rows(
@@ -66,7 +65,7 @@ def histories_of_rows(
         times, what = _one_cutoff(cutoff, rows, clock), "cutoffs"
     # Down for histories that include their cutoff, so that no event after it is seen.
     ticks = clock.read(times, what, up=not exact)  # (n,), or (1,) for all rows
-    check_time_range(timeline, what, ticks)
+    timeline.check_span(what, ticks)
     # Unknown customers keep their identities, but have no segment to search.
     codes = np.maximum(identities, -1)
     cutoffs = np.broadcast_to(ticks, len(codes)).copy()
@@ -283,7 +282,7 @@ def snapshots_at_cutoffs(
     `cutoffs` ascend. The filter `known` is applied at each cutoff separately, so that
     customers who are left out take no memory.
     """
-    check_time_range(timeline, "cutoffs", cutoffs)
+    timeline.check_span("cutoffs", cutoffs)
     everyone = np.arange(len(timeline.customers))
     columns: list[list[np.ndarray]] = [[], [], []]
     for cutoff in cutoffs:
@@ -334,7 +333,7 @@ def snapshots_at_random_times(
     if not isinstance(rng, np.random.RandomState):
         rng = np.random.RandomState(random_state)
     last = timeline.observed_until if end is None else end
-    check_time_range(timeline, "end", np.array([last]))
+    timeline.check_span("end", np.array([last]))
     low = timeline.times[timeline.offsets[:-1]].copy()
     if timeline.clock.dtype == "int64":
         low += 1  # the first tick that sees the first event

@@ -40,7 +40,6 @@ from sklearn_seqcrm._store import (
     to_series,
 )
 from sklearn_seqcrm.events._read_vectors import holds_lists, read_vectors
-from sklearn_seqcrm.events._time_range import check_time_range
 
 # Names in pandas of objects that have a dtype, which no field takes.
 _NO_NUMBERS = ("complex", "timedelta", "timedelta64")
@@ -145,7 +144,7 @@ def read_events(
         for name in by_need
     }
     timeline = Timeline(customers, offsets, times, clock, observation)
-    check_time_range(timeline, f"times in column {time!r}{where}")
+    timeline.check_span(f"times in column {time!r}{where}")
     return Events(timeline, {name: columns[name] for name in names})
 
 
