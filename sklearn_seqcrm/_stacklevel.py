@@ -18,12 +18,8 @@ def user_stacklevel() -> int:
     """Return the `stacklevel` of a warning that names the line of the user.
 
     The innermost line outside of this package and the libraries that call it: fits may
-    be called directly, in pipelines and in searches.
-
-    Returns
-    -------
-    int
-        From the caller of this function on, as in `warnings.warn`.
+    be called directly, in pipelines and in searches. Levels count from the caller of
+    this function on, as in `warnings.warn`.
     """
     frame, level = sys._getframe(1), 1
     while frame.f_back is not None and _is_internal(frame):
@@ -41,23 +37,9 @@ def call_and_record(
 ) -> tuple[Any, list[tuple[str, type[Warning]]]]:
     """Call a function; return its result, and its warnings, which are not shown.
 
-    A worker process would print them, whatever the filters of the caller are, and so
-    would each of the others. The caller can show each of them once. If the function
-    raises an error, its warnings are shown before.
-
-    Parameters
-    ----------
-    function : callable
-        The function.
-    *args : object
-        Its arguments.
-
-    Returns
-    -------
-    result : object
-        What the function returns.
-    found : list of tuple of str and type
-        Text and category of each warning.
+    The warnings are texts and categories. A worker process would print them, whatever
+    the filters of the caller are, and so would each of the others. The caller can show
+    each of them once. If the function raises an error, its warnings are shown before.
     """
     try:
         with warnings.catch_warnings(record=True) as found:

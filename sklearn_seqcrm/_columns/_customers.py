@@ -18,19 +18,11 @@ from sklearn_seqcrm.events import HistoryArray
 
 
 def customers_of(X: Any, history: Any = None) -> np.ndarray:
-    """Number the customers of the rows of X.
+    """Number the customers of the rows of X, (n,), int64; see `row_customers`.
 
-    Parameters
-    ----------
-    X : DataFrame with history columns, or anything of n rows
-        Rows. Without histories, each row counts as one customer.
-    history : str or None, default=None
-        Name of the column whose customers count; None for all history columns.
-
-    Returns
-    -------
-    ndarray of shape (n,), int64
-        Equal numbers for rows with a customer in common; see `row_customers`.
+    Rows with a customer in common have equal numbers. Without histories, each row
+    counts as one customer. `history` is the column whose customers count; None for all
+    history columns.
     """
     if history is not None:
         return row_customers([one_history(X, history)])
@@ -40,13 +32,7 @@ def customers_of(X: Any, history: Any = None) -> np.ndarray:
 
 
 def connected_note(n_columns: int) -> str:
-    """Return why there may be few customers, for errors; "" for one history column.
-
-    Parameters
-    ----------
-    n_columns : int
-        Number of history columns.
-    """
+    """Return why there may be few customers, for errors; "" for one history column."""
     if n_columns < 2:
         return ""
     return (
@@ -63,18 +49,10 @@ def n_history_columns(X: Any) -> int:
 def refuse_few_customers(
     customers: np.ndarray, n_folds: int, n_columns: int, way_out: str
 ) -> None:
-    """Raise a ValueError if there are fewer customers than folds.
+    """Raise a ValueError if there are fewer customers than folds, called ``cv``.
 
-    Parameters
-    ----------
-    customers : ndarray of shape (n,)
-        Number of the customer of each row.
-    n_folds : int
-        Number of folds, called ``cv``.
-    n_columns : int
-        Number of history columns.
-    way_out : str
-        What to do, at the end of the error.
+    `customers` (n,) are numbers of the customers of rows with `n_columns` history
+    columns. `way_out` is what to do, at the end of the error.
     """
     n_customers = len(np.unique(customers))
     if n_customers < n_folds:
@@ -88,19 +66,13 @@ def refuse_few_customers(
 def row_customers(arrays: Sequence[HistoryArray]) -> np.ndarray:
     """Number the rows so that rows with a customer in common have equal numbers.
 
-    Parameters
-    ----------
-    arrays : sequence of HistoryArray of shape (n,)
-        The history columns, at least one. They may have different keys, such as
-        customers and shops; rows are connected through any of them.
+    `arrays` are one history column (n,) or more. They may have different keys, such as
+    customers and shops; rows are connected through any of them.
 
-    Returns
-    -------
-    ndarray of shape (n,), int64
-        Numbers from 0 on, in the order in which customers first appear, so that a split
-        by them does not depend on further customers in the log. Customers are
-        identified by the ids that the histories were attached by, whether or not they
-        are in the log. A missing history connects no rows.
+    Numbers (n,), int64, begin with 0, in the order in which customers first appear, so
+    that a split by them does not depend on further customers in the log. Customers are
+    identified by the ids that the histories were attached by, whether or not they are
+    in the log. A missing history connects no rows.
     """
     if len(arrays) == 1:
         numbers = _apart(_customers_of_rows(arrays[0]))
@@ -124,17 +96,9 @@ def row_customers(arrays: Sequence[HistoryArray]) -> np.ndarray:
 def ranked_customers(array: HistoryArray) -> np.ndarray:
     """Number the customers of one column in the order of the hashes of their ids.
 
-    Parameters
-    ----------
-    array : HistoryArray of shape (n,)
-        The column.
-
-    Returns
-    -------
-    ndarray of shape (n,), int64
-        Numbers from 0 on, the same for any order of the rows, and whether or not a
-        customer has events after the cutoffs. Each missing history counts as one
-        customer, after all others.
+    Numbers (n,), int64, begin with 0. They are the same for any order of the rows, and
+    whether or not a customer has events after the cutoffs. Each missing history counts
+    as one customer, after all others.
     """
     hashes = customer_hashes(array)
     numbers = np.unique(hashes, return_inverse=True)[1]
@@ -142,18 +106,10 @@ def ranked_customers(array: HistoryArray) -> np.ndarray:
 
 
 def customer_hashes(array: HistoryArray) -> np.ndarray:
-    """Return a hash of the id of each row's customer.
+    """Return a hash of the id of each row's customer, (n,), int64.
 
-    Parameters
-    ----------
-    array : HistoryArray of shape (n,)
-        The column.
-
-    Returns
-    -------
-    ndarray of shape (n,), int64
-        Negative numbers that depend on the id only, neither on the order of the rows
-        nor on further customers in the log; 0 for unidentified ones.
+    Hashes are negative and depend on the id only, neither on the order of the rows nor
+    on further customers in the log; 0 for unidentified ones.
     """
     who = array.rows.identities
     hashes = np.where(who < -1, who, 0)  # of customers who are not in the log
@@ -167,24 +123,10 @@ def split_customers(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Hold out a random part of the customers, each with all rows.
 
-    Parameters
-    ----------
-    customers : ndarray of shape (n,), int64
-        Number of the customer of each row; two or more customers.
-    fraction : float
-        Share of the customers to hold out, rounded up.
-    random_state : int, RandomState or None
-        Seed of the draw.
-
-    Returns
-    -------
-    train, aside : ndarray of int64
-        Positions of the rows of both parts.
-
-    Raises
-    ------
-    ValueError
-        If all customers would be held out.
+    `customers` (n,) are numbers of two customers or more, of whom the share `fraction`,
+    rounded up, is held out; errors name it `parameter`. Returns the positions of the
+    rows to train on, and of those held out. Raises a ValueError if these were all
+    customers.
     """
     n_customers = len(np.unique(customers))
     if math.ceil(fraction * n_customers) >= n_customers:

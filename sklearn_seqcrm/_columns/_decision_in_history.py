@@ -33,25 +33,14 @@ def refuse_treatment_columns(
     """Raise a ValueError if a value of a column of X marks the rows of an arm.
 
     Such columns are the treatment itself in any coding, a discount that is 0 without a
-    contact, or a date of the contact, which is missing without one.
+    contact, or a date of the contact, which is missing without one. The value is that
+    of all rows of an arm and of no others, and chance does not explain it: ``n_levels /
+    comb(n, n_of_arm) < 1e-6`` for numbers of rows or, if each customer is in one arm
+    only, of customers.
 
-    Parameters
-    ----------
-    X : DataFrame or anything of n rows
-        Rows; only the columns of a DataFrame are compared.
-    arms : ndarray of shape (n,), int64
-        Position of the treatment of each row in `labels`.
-    labels : ndarray of shape (n_arms,)
-        Labels of the treatments.
-    customers : ndarray of shape (n,), int64
-        Number of the customer of each row.
-
-    Raises
-    ------
-    ValueError
-        If all rows of an arm, and no others, have the same value of a column, and
-        chance does not explain it: ``n_levels / comb(n, n_of_arm) < 1e-6`` for numbers
-        of rows or, if each customer is in one arm only, of customers.
+    `arms` (n,) are the positions of the treatments in `labels` (n_arms,), and
+    `customers` (n,) the numbers of the customers. Only the columns of a DataFrame are
+    compared.
     """
     n_of_arm = np.bincount(arms, minlength=len(labels))
     if not isinstance(X, pd.DataFrame) or np.count_nonzero(n_of_arm) < 2:
@@ -100,24 +89,12 @@ def refuse_visible_decisions(
 ) -> None:
     """Raise a ValueError if the last events of histories show the treatment.
 
-    Parameters
-    ----------
-    X : DataFrame with histories, or anything of n rows
-        Rows; histories are raw or encoded.
-    arms : ndarray of shape (n,), int64
-        Position of the treatment of each row in `labels`.
-    labels : ndarray of shape (n_arms,)
-        Labels of the treatments.
-    customers : ndarray of shape (n,), int64
-        Number of the customer of each row.
+    They do if all rows whose last moment has some level of a field (of raw histories
+    only), or that have an event at their cutoff, are in one arm, and chance does not
+    explain it: ``share ** n_customers < 1e-6`` with the share of that arm among all
+    rows.
 
-    Raises
-    ------
-    ValueError
-        If all rows whose last moment has some level of a field (of raw histories only),
-        or that have an event at their cutoff, are in one arm, and chance does not
-        explain it: ``share ** n_customers < 1e-6`` with the share of that arm among all
-        rows.
+    Arguments are as in `refuse_treatment_columns`; histories are raw or encoded.
     """
     if not has_histories(X):
         return

@@ -63,21 +63,10 @@ class ForwardSplit(NamedTuple):
     observed: np.ndarray | None = None
 
     def limited(self, customers: np.ndarray, most: int, seed: int) -> ForwardSplit:
-        """Keep the validation rows of some customers only.
+        """Keep the validation rows of some customers only, of at most `most`.
 
-        Parameters
-        ----------
-        customers : ndarray of shape (n,), int64
-            Number of the customer of each row.
-        most : int
-            Largest number of customers.
-        seed : int
-            Draws them.
-
-        Returns
-        -------
-        ForwardSplit
-            With as many validation customers as `most`, or fewer.
+        `customers` (n,) are the numbers of the customers of all rows; `seed` draws
+        them.
         """
         of_valid = customers[self.valid]
         found = np.unique(of_valid)
@@ -99,36 +88,20 @@ def split_forward(
 ) -> ForwardSplit:
     """Split rows at their latest cutoffs.
 
-    Parameters
-    ----------
-    cutoffs : sequence of Cutoffs of n rows
-        Of each history column.
-    customers : ndarray of shape (n,), int64
-        Number of the customer of each row.
-    lengths : dict of str to Timedelta, str or number
-        Lengths of time from a cutoff until its label is known, to be added up.
-    share : float or "auto", default="auto"
-        Least share of the rows to be set aside; ``"auto"`` for 0.05.
-    may_be_censored : bool, default=False
-        Whether windows may be incomplete. Only rows whose window is complete in all
-        logs are set aside then. Rows at later cutoffs are in neither part.
-    gap : Timedelta, str, number or None, default=None
-        Gap of windows without an end; None if windows end. `lengths` add up to the
-        least time from the cutoff of a validation row to the end of the record, and
-        training rows are censored.
+    `cutoffs` are those of each history column, and `customers` (n,) the numbers of the
+    customers. `lengths` of time from a cutoff until its label is known are added up.
+    `share` is the least share of the rows to be set aside; "auto" for 0.05.
 
-    Returns
-    -------
-    ForwardSplit
-        Positions of training and validation rows.
+    `may_be_censored`: windows may be incomplete. Only rows whose window is complete in
+    all logs are set aside then. Rows at later cutoffs are in neither part.
 
-    Raises
-    ------
-    NoForwardSplitError
-        If there are too few cutoffs, customers or rows.
-    TypeError, ValueError
-        If a length does not fit the times of the log, or all are 0, or not longer than
-        `gap`.
+    `gap` is that of windows without an end; None if windows end. `lengths` add up to
+    the least time from the cutoff of a validation row to the end of the record, and
+    training rows are censored.
+
+    Raises a NoForwardSplitError if there are too few cutoffs, customers or rows, and a
+    TypeError or ValueError if a length does not fit the times of the log, or all are 0,
+    or not longer than `gap`.
     """
     clock, ticks, _ = common_cutoffs(cutoffs)
     delay = clock.rounded_up(**lengths)

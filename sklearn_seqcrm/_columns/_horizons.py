@@ -36,13 +36,8 @@ def store_horizon(y: Any, lengths: Mapping[str, Any]) -> None:
             }
         }
 
-    Parameters
-    ----------
-    y : Series or DataFrame
-        The target; its ``attrs`` are changed.
-    lengths : dict of str to str or number
-        ``"horizon"``, None for windows without an end, ``"gap"``, and what else
-        `Windows.attrs` has; empty to delete what `y` holds.
+    `lengths` are the horizon, None for windows without an end, the gap, and what else
+    `Windows.attrs` has; empty to delete what `y` holds.
     """
     y.attrs.pop(_KEY, None)
     if lengths:
@@ -63,22 +58,10 @@ def endless_gap(y: Any) -> Any:
 def known_horizon(y: Any, horizon: Any = None) -> dict[str, Any]:
     """Return the lengths of time from a cutoff until its label is known.
 
-    Parameters
-    ----------
-    y : object
-        Targets, with ``attrs`` if they are from `sklearn_seqcrm.targets`.
-    horizon : Timedelta, str, number or None, default=None
-        Parameter of an estimator, which replaces what `y` holds.
-
-    Returns
-    -------
-    dict of str to Timedelta, str or number
-        Lengths to add up, by their names in errors.
-
-    Raises
-    ------
-    NoForwardSplitError
-        If neither has a horizon, or `y` is not the target that its ``attrs`` describe.
+    They are to be added up, and have the names that errors use. `horizon` is the
+    parameter of an estimator, which replaces what the ``attrs`` of `y` hold. Raises a
+    NoForwardSplitError if neither has a horizon, or `y` is not the target that its
+    ``attrs`` describe.
     """
     if horizon is not None:
         return {"horizon": horizon}
@@ -115,16 +98,9 @@ def warn_short_horizon(
 ) -> None:
     """Warn if lengths that a user gave are shorter than those that `y` holds.
 
-    Parameters
-    ----------
-    clock : Clock
-        Time axis of the cutoffs.
-    lengths : dict of str to Timedelta, str or number
-        Horizon, and possibly gap, that the user gave.
-    y : object
-        Targets; silent if they hold no lengths, or some that do not fit the clock.
-    when : str
-        The time at which labels may be unknown, for the warning.
+    `lengths` are the horizon, and possibly the gap, on the `clock` of the cutoffs.
+    There is no warning if `y` holds no lengths, or some that do not fit the clock.
+    `when` is the time at which labels may be unknown, for the warning.
     """
     try:
         of_y = known_horizon(y)

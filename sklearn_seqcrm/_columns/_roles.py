@@ -186,18 +186,7 @@ class ColumnRoles:
 
     @classmethod
     def of(cls, table: Table) -> Self:
-        """Find the roles of the columns of training rows.
-
-        Parameters
-        ----------
-        table : Table
-            Training rows.
-
-        Returns
-        -------
-        ColumnRoles
-            The roles; keys are left out.
-        """
+        """Find the roles of the columns of training rows; keys are left out."""
         X, histories = table.frame, table.histories
         keys = key_names(X)
         # First by name, then by value: a renamed key is found among the other columns.
@@ -223,13 +212,6 @@ class ColumnRoles:
         """Set `n_features_in_` and `feature_names_in_` to all columns of `fit`.
 
         scikit-learn compares what it passes with these, keys included.
-
-        Parameters
-        ----------
-        X : DataFrame of shape (n, n_columns)
-            Training rows.
-        estimator : estimator
-            The estimator.
         """
         if len({isinstance(name, str) for name in X.columns}) > 1:
             # scikit-learn refuses names of several types, such as a key called 0.
@@ -244,24 +226,9 @@ class ColumnRoles:
     def select(self, X: Any, estimator: Any) -> Table:
         """Select the columns of `fit` from other rows, in the order of `fit`.
 
-        Parameters
-        ----------
-        X : Table, or what `as_frame` takes
-            Rows. Further columns of a DataFrame, such as the keys, are ignored.
-        estimator : estimator
-            The estimator, for errors.
-
-        Returns
-        -------
-        Table
-            Rows with these columns only.
-
-        Raises
-        ------
-        TypeError
-            If a history column holds no histories.
-        ValueError
-            If a column is missing.
+        `X` is a Table, or what `as_frame` takes. Further columns of a DataFrame, such
+        as the keys, are ignored. Errors name the `estimator`: a TypeError if a history
+        column holds no histories, and a ValueError if a column is missing.
         """
         frame, place = self._find(X, estimator)
         if not frame.columns.equals(self.columns):
@@ -269,24 +236,9 @@ class ColumnRoles:
         return self._table(frame)
 
     def check(self, X: Any, estimator: Any) -> Table:
-        """Check that other rows have the columns of `fit`.
+        """Return other rows with all their columns; they must have those of `fit`.
 
-        Parameters
-        ----------
-        X, estimator
-            As in `select`, which is slow for hundreds of columns.
-
-        Returns
-        -------
-        Table
-            Rows with all their columns, in their order.
-
-        Raises
-        ------
-        TypeError
-            If a history column holds no histories.
-        ValueError
-            If a column is missing.
+        Arguments and errors are as in `select`, which is slow for hundreds of columns.
         """
         return self._table(self._find(X, estimator)[0])
 

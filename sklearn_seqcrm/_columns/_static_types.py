@@ -71,14 +71,10 @@ class StaticType(ABC):
 
     @abstractmethod
     def includes(self, dtype: Any, objects: str | None) -> bool:
-        """Return whether a column is of this type.
+        """Return whether a column of this dtype is of this type.
 
-        Parameters
-        ----------
-        dtype : dtype
-            dtype of the column.
-        objects : str or None
-            Type of its values as pandas infers it, for a column of objects.
+        `objects` is the type of its values as pandas infers it, for a column of
+        objects.
         """
 
     @abstractmethod
@@ -87,16 +83,10 @@ class StaticType(ABC):
 
     @abstractmethod
     def features(self, X: pd.DataFrame, cutoffs: pd.Index, dtypes: Dtypes) -> list[Any]:
-        """Return the values for estimators of tables, an array of shape (n,) a column.
+        """Return the values for estimators of tables, an array (n,) for each column.
 
-        Parameters
-        ----------
-        X : DataFrame of shape (n, n_columns)
-            Columns of this type.
-        cutoffs : Index of shape (n,)
-            Cutoffs of the rows.
-        dtypes : mapping of str to CategoricalDtype
-            Dtypes of the columns that are categorical in the output.
+        `X` has columns of this type, `cutoffs` (n,) are those of the rows, and `dtypes`
+        are of the columns that are categorical in the output.
         """
 
 
@@ -172,24 +162,11 @@ STATIC_TYPES: dict[str, StaticType] = {
 
 
 def static_type_of(column: pd.Series) -> str:
-    """Return the type of a column that holds no histories.
+    """Return the type of a column that holds no histories, a key of `STATIC_TYPES`.
 
-    Parameters
-    ----------
-    column : Series of shape (n,)
-        Any values.
-
-    Returns
-    -------
-    {"numeric", "datetime", "category"}
-        As in the table above. Objects without a single value are a category, which
-        takes any later value.
-
-    Raises
-    ------
-    TypeError
-        If the column holds complex numbers, or periods, which may be meant as times or
-        as levels.
+    Objects without a single value are a category, which takes any later value. Raises a
+    TypeError if the column holds complex numbers, or periods, which may be meant as
+    times or as levels.
     """
     dtype: Any = column.dtype
     objects = _type_of_objects(column) if pd.api.types.is_object_dtype(dtype) else None
@@ -222,22 +199,14 @@ def static_parts(
 ) -> list[tuple[str, Any, Any]]:
     """Return the parts of a ColumnTransformer that turn statics into numbers.
 
-    Parameters
-    ----------
-    exposure : str or None, default=None
-        Name of a numeric column that is left out.
-    encoder : CustomerTargetEncoder or None, default=None
-        Encoder of columns of many levels. None: they are one-hot, too.
+    "numeric": missing and infinite numbers imputed by the median and marked in an
+    indicator column; standardised. "datetime": datetimes as days before the cutoff of
+    the first history, then like numbers. "category": strings, categoricals and other
+    objects one-hot; rare levels and levels not seen in training share a column.
+    "level", with an `encoder`: those with more than 50 levels in training, as
+    standardised means of the target; without one, they are one-hot, too.
 
-    Returns
-    -------
-    list of (str, estimator, callable)
-        ``"numeric"``: missing and infinite numbers imputed by the median and marked in
-        an indicator column; standardised. ``"datetime"``: datetimes as days before the
-        cutoff of the first history, then like numbers. ``"category"``: strings,
-        categoricals and other objects one-hot; rare levels and levels not seen in
-        training share a column. ``"level"``, with an `encoder`: those with more than 50
-        levels in training, as standardised means of the target.
+    `exposure` is the name of a numeric column that is left out, if any.
     """
     # Only a number can be an exposure, so only the numeric part leaves it out.
     parts = [

@@ -75,18 +75,7 @@ def _floats(column: pd.Series) -> np.ndarray:
 
 
 def numbers_of(X: pd.DataFrame) -> np.ndarray:
-    """Convert numeric columns to floats.
-
-    Parameters
-    ----------
-    X : DataFrame of shape (n, n_columns)
-        Columns of numbers, booleans or durations, or objects of these types.
-
-    Returns
-    -------
-    ndarray of shape (n, n_columns), float64
-        The values of each column as `as_numbers` returns them.
-    """
+    """Convert columns of numbers to floats, as `as_numbers` does, (n, n_columns)."""
     plain = np.array([dtype.kind in "biuf" for dtype in X.dtypes], dtype=bool)
     if plain.all():
         return bounded(X.to_numpy("float64", na_value=np.nan))
@@ -199,21 +188,12 @@ def text_of(level: Any) -> str:
 def learn_categories(
     column: pd.Series, max_categories: int | None
 ) -> pd.CategoricalDtype:
-    """Learn the categories of a column from training rows.
+    """Learn the categories of a column of training values.
 
-    Parameters
-    ----------
-    column : Series of shape (n,)
-        Training values: text, categories or other objects.
-    max_categories : int or None
-        Maximum number of categories; None for any number.
-
-    Returns
-    -------
-    CategoricalDtype
-        The declared categories of a categorical column, if they are few enough and all
-        have one type. Otherwise the distinct values as text, sorted; of too many, the
-        most frequent and a last category `RARE` for all others.
+    Returns the declared categories of a categorical column, if they are at most
+    `max_categories` (None: any number) and all have one type. Otherwise the distinct
+    values as text, sorted; of too many, the most frequent and a last category `RARE`
+    for all others.
     """
     declared = column.dtype
     if isinstance(declared, pd.CategoricalDtype) and (

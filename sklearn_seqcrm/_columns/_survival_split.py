@@ -40,26 +40,9 @@ def split_survival(
 ) -> ForwardSplit:
     """Split rows of times until events, with or without a horizon.
 
-    Parameters
-    ----------
-    cutoffs, customers, share : object
-        As in `split_forward`.
-    y : object
-        Targets, whose ``attrs`` have the horizon and the gap.
-    targets : SurvivalTargets of n rows
-        Kinds and times of the events of `y`.
-    horizon : Timedelta, str, number or None, default=None
-        Parameter of an estimator; see `known_horizon` and `split_endless`.
-
-    Returns
-    -------
-    ForwardSplit
-        Positions of the rows.
-
-    Raises
-    ------
-    NoForwardSplitError
-        As `split_forward` and `split_endless`.
+    `cutoffs`, `customers`, `share` and errors are as in `split_forward`, and `targets`
+    are the events of `y`, whose ``attrs`` have the horizon and the gap. `horizon` is
+    the parameter of an estimator; see `known_horizon` and `split_endless`.
     """
     gap = endless_gap(y)
     if gap is not None:

@@ -28,23 +28,10 @@ class SurvivalTargets(NamedTuple):
 def read_survival_targets(y: Any) -> SurvivalTargets:
     """Convert y to events and times as numbers.
 
-    Parameters
-    ----------
-    y : structured array, DataFrame of two columns, or array-like of shape (n,)
-        Events and times; only times if no row is censored.
-
-    Returns
-    -------
-    SurvivalTargets
-        Events and times.
-
-    Raises
-    ------
-    TypeError
-        If events or times have an unsupported type.
-    ValueError
-        If it is ambiguous which column holds the events, or values are missing,
-        infinite or negative.
+    `y` is a structured array, a DataFrame of two columns, or array-like (n,): only
+    times if no row is censored. Raises a TypeError if events or times have an
+    unsupported type, and a ValueError if it is ambiguous which column holds the events,
+    or values are missing, infinite or negative.
     """
     y = as_pandas(y)
     if isinstance(y, pd.DataFrame) and y.shape[1] != 1:
@@ -65,22 +52,11 @@ _JUST_BEFORE = 1 - 1e-12
 def censor(
     kind: np.ndarray, time: np.ndarray, observed: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return kinds and times as they were known earlier.
+    """Return kinds and times (n,) as they were known earlier.
 
-    Parameters
-    ----------
-    kind : ndarray of shape (n,)
-        Kind of the event, 0 if censored.
-    time : ndarray of shape (n,), float64
-        Time to it, or the censoring time.
-    observed : ndarray of shape (n,), float64
-        Time for which each row had been observed by then. Events at this time or later
-        were not known.
-
-    Returns
-    -------
-    kind, time : ndarray of shape (n,)
-        The new kinds and times.
+    `kind` (n,) is 0 if censored, and `time` (n,) ends with the event or the censoring.
+    Rows had been `observed` (n,) for so long by then: events at this time or later were
+    not known.
     """
     was_known = time < observed * _JUST_BEFORE
     return np.where(was_known, kind, 0), np.where(was_known, time, observed)

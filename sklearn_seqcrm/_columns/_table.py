@@ -16,16 +16,8 @@ from sklearn_seqcrm.events import History, HistoryArray, HistoryDtype
 def holds_histories(column: pd.Series) -> bool:
     """Return whether a column holds histories.
 
-    Parameters
-    ----------
-    column : Series
-        Any column of a DataFrame.
-
-    Returns
-    -------
-    bool
-        True for a history column, and for an object column whose first non-missing
-        value is a History, to which a ColumnTransformer converts history columns.
+    A history column does, and an object column whose first non-missing value is a
+    History, to which a ColumnTransformer converts history columns.
     """
     if column.dtype != object:
         return isinstance(column.dtype, HistoryDtype)
@@ -56,22 +48,10 @@ def refuse_repeated_columns(X: pd.DataFrame) -> None:
 
 
 def as_history_array(column: pd.Series) -> HistoryArray:
-    """Return the histories of a column.
+    """Return the histories of a history column, or of a column of History scalars.
 
-    Parameters
-    ----------
-    column : Series of shape (n,)
-        A history column, or an object column of History scalars.
-
-    Returns
-    -------
-    HistoryArray of shape (n,)
-        The array itself, or a new one over the same log.
-
-    Raises
-    ------
-    TypeError
-        If the column holds something else.
+    It is the array itself, or a new one over the same log. Raises a TypeError if the
+    column holds something else.
     """
     if isinstance(column.array, HistoryArray):
         return column.array
@@ -95,24 +75,10 @@ class Table:
 
     @classmethod
     def of(cls, X: Any) -> Self:
-        """Read rows with at least one history column.
+        """Read rows with at least one history column; see `as_frame`.
 
-        Parameters
-        ----------
-        X : DataFrame, or object array of shape (n, n_columns)
-            Rows, see `as_frame`.
-
-        Returns
-        -------
-        Table
-            The rows with all columns.
-
-        Raises
-        ------
-        TypeError
-            If `X` is neither.
-        ValueError
-            If no column holds histories, or two columns have the same name.
+        Raises a TypeError if `X` is neither a DataFrame nor an object array, and a
+        ValueError if no column holds histories, or two columns have the same name.
         """
         frame, names = _convert_histories(_to_frame(X))
         if not names:
@@ -140,18 +106,7 @@ class Table:
 
 
 def has_histories(X: Any) -> bool:
-    """Return whether one of the columns of X holds histories.
-
-    Parameters
-    ----------
-    X : object
-        A DataFrame or an object array of shape (n, n_columns); False for others.
-
-    Returns
-    -------
-    bool
-        True if a column is a history column, or an object column of histories.
-    """
+    """Return whether X is a DataFrame or object array with a column of histories."""
     if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 2:
         X = pd.DataFrame(X)
     return isinstance(X, pd.DataFrame) and bool(names_of_histories(X))
@@ -249,31 +204,15 @@ def _refuse_no_history(X: pd.DataFrame) -> None:
 def one_history(
     X: Any, history: Any = None, way_out: str = "history={!r}"
 ) -> HistoryArray:
-    """Return the histories of all rows from one column.
+    """Return the histories of all rows from one column, none of them missing.
 
-    Parameters
-    ----------
-    X : DataFrame, object array, Series or HistoryArray
-        Rows with a history column, that column, or its array.
-    history : str or None, default=None
-        Name of the column of a DataFrame; None for the only history column.
-    way_out : str, default="history={!r}"
-        How the error about several columns names the argument, with one of them.
+    `X` are rows with a history column, that column, or its array. `history` is the name
+    of the column of a DataFrame; None for the only history column. `way_out` is how the
+    error about several columns names the argument, with one of them.
 
-    Returns
-    -------
-    HistoryArray of shape (n,)
-        Histories, none of them missing.
-
-    Raises
-    ------
-    KeyError
-        If `X` has no column `history`.
-    TypeError
-        If `X` or the column holds no histories.
-    ValueError
-        If there is no history column, `history` does not choose one of several, or
-        histories are missing.
+    Raises a KeyError if `X` has no column `history`, a TypeError if `X` or the column
+    holds no histories, and a ValueError if there is no history column, `history` does
+    not choose one of several, or histories are missing.
     """
     if isinstance(X, HistoryArray):
         array = X
@@ -288,19 +227,7 @@ def one_history(
 def check_raw(array: HistoryArray, reader: str, which: str = "these") -> HistoryArray:
     """Return raw histories, and raise a TypeError for encoded ones.
 
-    Parameters
-    ----------
-    array : HistoryArray of shape (n,)
-        Histories of any log.
-    reader : str
-        Name of the function that needs raw histories, for the error.
-    which : str, default="these"
-        Name of the histories in the error.
-
-    Returns
-    -------
-    HistoryArray of shape (n,)
-        The same array.
+    The error names the function that needs raw ones, `reader`, and `which` are encoded.
     """
     if not isinstance(array.log, RawLog):
         raise TypeError(

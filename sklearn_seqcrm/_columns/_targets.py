@@ -17,18 +17,9 @@ from sklearn_seqcrm._stacklevel import warn_user
 def with_attrs_of(y: Any, values: np.ndarray) -> np.ndarray | pd.Series:
     """Return validated targets with the attrs of `y`, for estimators and splitters.
 
-    Parameters
-    ----------
-    y : array-like of shape (n,) or (n, 1)
-        Targets before their validation.
-    values : ndarray of shape (n,)
-        The validated targets.
-
-    Returns
-    -------
-    Series or ndarray of shape (n,)
-        A Series with the index, the name and the attrs of `y` if it has attrs, `values`
-        if not. Attrs hold for a target of this name, see `store_horizon`.
+    A Series of the `values` (n,) with the index, the name and the attrs of `y` if it
+    has attrs, `values` if not. Attrs hold for a target of this name, see
+    `store_horizon`.
     """
     if not (isinstance(y, pd.Series | pd.DataFrame) and y.attrs):
         return values
@@ -40,13 +31,7 @@ def with_attrs_of(y: Any, values: np.ndarray) -> np.ndarray | pd.Series:
 
 
 def refuse_not_finite(y: np.ndarray) -> None:
-    """Raise a ValueError for targets that are missing or infinite.
-
-    Parameters
-    ----------
-    y : ndarray of shape (n,) or (n, k)
-        Targets of any dtype.
-    """
+    """Raise a ValueError for targets, of any dtype, that are missing or infinite."""
     missing = pd.isna(y)
     infinite = np.isinf(y) if y.dtype.kind == "f" else np.zeros(y.shape, dtype=bool)
     bad = missing if missing.any() else infinite
@@ -64,23 +49,10 @@ def refuse_not_finite(y: np.ndarray) -> None:
 def read_labels(y: Any) -> np.ndarray:
     """Return class labels of shape (n,), one for each row, none of them missing.
 
-    Parameters
-    ----------
-    y : array-like of shape (n,) or (n, 1)
-        Labels of any type. Numbers or booleans may be objects, as they are in a column
-        that once had missing values: scikit-learn refuses those as "unknown".
-
-    Returns
-    -------
-    ndarray of shape (n,)
-        The labels.
-
-    Raises
-    ------
-    TypeError
-        If they are text and other labels, which have no order.
-    ValueError
-        If there are none, some are missing, or they are no labels of classes.
+    Numbers or booleans may be objects, as they are in a column that once had missing
+    values: scikit-learn refuses those as "unknown". Raises a TypeError if labels are
+    text and others, which have no order, and a ValueError if there are none, some are
+    missing, or they are no labels of classes.
     """
     refuse_survival_targets(y)
     y = column_or_1d(y, warn=True)
@@ -98,22 +70,8 @@ def read_labels(y: Any) -> np.ndarray:
 def read_numbers(y: Any) -> np.ndarray:
     """Return numbers of shape (n,), one for each row, none missing or infinite.
 
-    Parameters
-    ----------
-    y : array-like of shape (n,) or (n, 1)
-        Numbers of any type.
-
-    Returns
-    -------
-    ndarray of shape (n,), float64
-        The numbers.
-
-    Raises
-    ------
-    TypeError
-        If they are durations, datetimes or text.
-    ValueError
-        If there are none, some are missing or infinite, or a row has several.
+    Raises a TypeError if they are durations, datetimes or text, and a ValueError if
+    there are none, some are missing or infinite, or a row has several.
     """
     n_targets: tuple[int, ...] = () if issparse(y) else np.shape(y)[1:]
     if len(n_targets) == 1 and n_targets[0] > 1:
@@ -143,13 +101,7 @@ def _refuse_bad(y: np.ndarray) -> None:
 
 
 def has_keys(index: pd.Index, keys: pd.Index) -> bool:
-    """Return whether an index has all keys of another, and as many levels.
-
-    Parameters
-    ----------
-    index, keys : Index
-        Any indexes; pandas compares only those with the same number of levels.
-    """
+    """Return whether an index has all keys of another, and as many levels."""
     return index.nlevels == keys.nlevels and bool(keys.isin(index).all())
 
 
@@ -159,16 +111,8 @@ def warn_other_order(X: Any, values: Any, name: str = "y", rows: str = "X") -> N
     A new Series has the index 0, 1, 2, ... whatever the rows of X were before; it warns
     only if it has the attrs of a target, and thus once had the index of X.
 
-    Parameters
-    ----------
-    X : DataFrame, Series or array-like of n rows
-        Rows.
-    values : Series, DataFrame or array-like of n rows
-        Their targets, or treatments.
-    name : str, default="y"
-        How the warning names them.
-    rows : str, default="X"
-        How it names the rows.
+    `values` are targets or treatments, which the warning calls `name`, and the rows of
+    X `rows`.
     """
     have_index = all(isinstance(one, pd.Series | pd.DataFrame) for one in (X, values))
     if not have_index or len(X) != len(values):

@@ -225,12 +225,7 @@ class EncodedLog(Log):
     def with_layout(self, layout: Layout, row_scale: np.ndarray) -> EncodedLog:
         """Return the log under another layout with the same channels and codes.
 
-        Parameters
-        ----------
-        layout : Layout
-            What they mean.
-        row_scale : ndarray of shape (2, n_row_features)
-            Center and scale of the row features.
+        `row_scale` (2, n_row_features) are center and scale of the row features.
         """
         return EncodedLog(
             self._timeline, self._channels, self._codes, layout, row_scale, self._names

@@ -139,12 +139,6 @@ class LearnedEncoding(NamedTuple):
 
 
 def learned_encoding(transformer: Any) -> LearnedEncoding | None:
-    """Return what a transformer has learned, if it is a fitted `HistoryEncoder`.
-
-    Parameters
-    ----------
-    transformer : object
-        Any step of a pipeline.
-    """
+    """Return what a transformer has learned, if it is a fitted `HistoryEncoder`."""
     learned = getattr(transformer, "_learned", None)
     return learned if isinstance(learned, LearnedEncoding) else None

@@ -13,7 +13,6 @@ from sklearn_seqcrm._store._clock import (
     saturating_subtract,
 )
 from sklearn_seqcrm._store._columns import Column, FieldSchema, factorize, scatter
-from sklearn_seqcrm._store._date_like import are_date_like, warn_date_like_times
 from sklearn_seqcrm._store._days import days_between, days_between_ticks
 from sklearn_seqcrm._store._field_types import (
     FIELD_TYPES,
@@ -69,6 +68,7 @@ from sklearn_seqcrm._store._select_kinds import (
 )
 from sklearn_seqcrm._store._series import check_none_missing, ids_of, to_series
 from sklearn_seqcrm._store._time_values import (
+    DATES_OF_NUMBERS,
     MAX_TICK,
     are_datetimes,
     datetimes_of_objects,

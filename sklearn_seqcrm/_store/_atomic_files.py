@@ -39,22 +39,8 @@ def replace_atomically(path: Any) -> Iterator[Path]:
     the file that it points to is replaced. The new file has the permissions of the old
     one, or those of any new file.
 
-    Parameters
-    ----------
-    path : str or path-like
-        The file to replace or to create.
-
-    Yields
-    ------
-    Path
-        An empty file.
-
-    Raises
-    ------
-    OSError
-        If the file or its folder is not writeable.
-    ValueError
-        If `path` is not a regular file.
+    Raises an OSError if the file or its folder is not writeable, and a ValueError if
+    `path` is not a regular file.
     """
     target = Path(os.path.realpath(os.fspath(path)))
     # Checked once: another writer may create the file in the meantime.
@@ -81,19 +67,7 @@ def temporary_sibling(target: Path, path: Any, *, is_folder: bool) -> Iterator[P
     when the process ends: so siblings that killed processes left behind are recognized
     and removed first.
 
-    Parameters
-    ----------
-    target : Path
-        Path that the caller moves it to.
-    path : str or path-like
-        Name of the target in errors.
-    is_folder : bool
-        Whether to create a folder.
-
-    Yields
-    ------
-    Path
-        An empty file or folder.
+    The caller moves it to `target`, which errors name `path`.
     """
     if not target.parent.exists():
         raise FileNotFoundError(

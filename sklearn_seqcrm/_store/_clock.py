@@ -81,19 +81,8 @@ class Clock:
     def of(cls, values: Any, what: str) -> tuple[Clock, np.ndarray]:
         """Read the times of a new log, and find the clock that fits them.
 
-        Parameters
-        ----------
-        values : Series or array of shape (n,)
-            Datetimes or plain numbers, without missing values.
-        what : str
-            How an error names the values.
-
-        Returns
-        -------
-        clock : Clock
-            The axis of these times.
-        times : ndarray of shape (n,)
-            The ticks, of dtype ``clock.dtype``.
+        `values` (n,) are datetimes or plain numbers without missing ones, which errors
+        name `what`. Their ticks (n,) have the dtype of the clock.
         """
         values = as_time_series(values, what)
         if values.dtype.kind == "M":
@@ -112,26 +101,15 @@ class Clock:
         back: Any = None,
         whose: str = "the log",
     ) -> np.ndarray:
-        """Convert points in time to ticks.
+        """Convert points in time, which errors name `what`, to ticks.
 
-        Parameters
-        ----------
-        values : Series, array or scalar
-            Datetimes or numbers; a scalar may be text in ISO 8601.
-        what : str
-            How an error names the values.
-        up : bool, default=True
-            Round a time between two ticks up, which keeps every comparison ``event <
-            time`` as it is; False rounds down, which keeps ``event <= time``.
-        back : Timedelta, str, number or None, default=None
-            Lookback to subtract from each time before it is rounded.
-        whose : str, default="the log"
-            How an error names the log with this axis.
+        `values` are a Series or array (n,), or a scalar, which may be text in ISO 8601;
+        ticks have the shape (n,), or (1,).
 
-        Returns
-        -------
-        ndarray
-            Ticks of type `dtype`, of shape (1,) for a scalar.
+        A time between two ticks is rounded up, which keeps every comparison ``event <
+        time`` as it is; ``up=False`` rounds down, which keeps ``event <= time``. The
+        lookback `back` is subtracted from each time before it is rounded. `whose` is
+        how an error names the log with this axis.
         """
         if np.ndim(values) == 0:
             values = [self.parse(values, what)]
@@ -154,22 +132,13 @@ class Clock:
         return ticks
 
     def duration(self, value: Any, what: str, *, positive: bool = False) -> int | float:
-        """Convert a length of time to ticks.
+        """Convert a length of time, which errors name `what`, to ticks.
 
-        Parameters
-        ----------
-        value : Timedelta, str or number
-            On an axis of datetimes what ``pd.Timedelta`` takes, otherwise a number.
-        what : str
-            How an error names the value.
-        positive : bool, default=False
-            Whether 0 is an error as well.
+        The `value` is what ``pd.Timedelta`` takes on an axis of datetimes, and
+        otherwise a number. With `positive`, 0 is an error as well.
 
-        Returns
-        -------
-        int or float
-            Ticks, not negative; on an axis of integers at most `MAX_TICK`, and a float
-            where the length is not a whole number of ticks.
+        Ticks are not negative; on an axis of integers at most `MAX_TICK`, and a float
+        where the length is not a whole number of ticks.
         """
         length = self._length(value, what)
         if positive and not length:
@@ -211,18 +180,10 @@ class Clock:
         return None if isinstance(offset, fixed) else offset.freqstr
 
     def rounded_up(self, **lengths: Any) -> int | float:
-        """Convert the sum of some lengths of time to ticks, rounded up.
+        """Convert the sum of some lengths, by their names in errors, to ticks.
 
-        Parameters
-        ----------
-        **lengths : Timedelta, str or number
-            Lengths by their names in errors.
-
-        Returns
-        -------
-        int or float
-            On an axis of integers the next whole number: a tick lies before ``t +
-            length`` if and only if it lies before the next tick after that.
+        Rounded up on an axis of integers: a tick lies before ``t + length`` if and only
+        if it lies before the next tick after that.
         """
         total = sum(self._length(value, what) for what, value in lengths.items())
         if self.dtype == "float64":
@@ -269,19 +230,9 @@ class Clock:
         return TICKS_PER_SECOND[self.unit] / TICKS_PER_SECOND[other.unit]
 
     def parse(self, value: Any, what: str) -> Any:
-        """Parse one point in time if it is text and the axis has datetimes.
+        """Return a point in time; parse it if it is text and the axis has datetimes.
 
-        Parameters
-        ----------
-        value : datetime, number or str
-            One time.
-        what : str
-            How an error names it.
-
-        Returns
-        -------
-        Timestamp, or `value` itself if it is not text
-            The point in time.
+        Errors name it `what`.
         """
         if self.unit is not None and isinstance(value, str):
             text, value = value, parse_iso(value, what)

@@ -42,17 +42,8 @@ class Column(NamedTuple):
     def as_numbers(self, times: np.ndarray, clock: Clock) -> np.ndarray:
         """Numbers of the field, shape (n_events,), NaN where a value is missing.
 
-        Parameters
-        ----------
-        times : ndarray of shape (n_events,)
-            Times of the events.
-        clock : Clock
-            What they mean.
-
-        Raises
-        ------
-        TypeError
-            If the field has no numbers, see `FieldType`.
+        `times` (n_events,) are those of the events on a `clock`. Raises a TypeError if
+        the field has no numbers, see `FieldType`.
         """
         return self.type.scalar.as_numbers(self.values, times, clock)
 
@@ -83,10 +74,7 @@ class Column(NamedTuple):
     def trimmed(self, more_than: int = 0) -> Column:
         """Return the column without levels that do not occur.
 
-        Parameters
-        ----------
-        more_than : int, default=0
-            Number of levels up to which a column is returned as it is.
+        With at most `more_than` levels, it is returned as it is.
         """
         values, levels = self
         if levels is None or len(levels) <= more_than:
@@ -145,13 +133,8 @@ class FieldSchema(NamedTuple):
     def of(cls, column: Column, expected: FieldSchema | None = None) -> FieldSchema:
         """Return the schema of a column.
 
-        Parameters
-        ----------
-        column : Column
-            The column.
-        expected : FieldSchema or None, default=None
-            Schema of a categorical column without any level, whose levels could be of
-            every type. None: text.
+        The levels of a categorical column without any could be of every type: it has
+        the schema that is `expected`, or with None levels of text.
         """
         if column.categories is None:
             return cls(column.type, None, *column.values.shape[1:])
@@ -181,24 +164,9 @@ def factorize(
 ) -> tuple[np.ndarray, pd.Index]:
     """Return codes of values, -1 where missing, and the distinct values, sorted.
 
-    Parameters
-    ----------
-    series : Series of shape (n,)
-        The values.
-    name, what : str
-        Names of the column and the table, for errors.
-
-    Returns
-    -------
-    codes : ndarray of shape (n,), int32
-        Positions in `levels`.
-    levels : Index
-        Distinct values in the form of `exact_ids`.
-
-    Raises
-    ------
-    TypeError
-        If values are of several types, or of a type without an order.
+    Codes (n,), int32, are positions in the levels, which have the form of `exact_ids`.
+    `name` and `what` are the column and the table in errors: a TypeError if values are
+    of several types, or of a type without an order.
     """
     # Unused categories are dropped: they could be levels of other customers.
     if isinstance(series.dtype, pd.CategoricalDtype):
@@ -275,23 +243,11 @@ def _of_one_type(columns: Mapping[str, Column], field: str) -> dict[str, Column]
 def scatter(
     parts: Mapping[str, Column], places: Mapping[str, Any], n_events: int, field: str
 ) -> Column:
-    """Join a field of several logs into one column.
+    """Join a field of several logs into one column of `n_events`.
 
-    Parameters
-    ----------
-    parts : mapping of str to Column
-        The field in those logs that have it, by the name of the log.
-    places : mapping of str to ndarray or slice
-        Positions of the events of each log in the joint column.
-    n_events : int
-        Number of events of all logs.
-    field : str
-        Name of the field, for errors.
-
-    Returns
-    -------
-    Column of n_events
-        Missing for events of logs without the field.
+    `parts` are the field in those logs that have it, and `places` the positions of the
+    events of each log in the joint column, by the name of the log. Values are missing
+    for events of logs without the field.
     """
     alike = _of_one_type(parts, field)
     dtypes: Sequence[Any] = [part.values.dtype for part in alike.values()]

@@ -15,18 +15,11 @@ from sklearn_seqcrm._store._clock import TICKS_PER_SECOND, Clock
 
 
 def days_between(start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """Return the days from one array of datetimes to another.
+    """Return the days from one array of datetimes to another, (n,), float64.
 
-    Parameters
-    ----------
-    start, end : ndarray of shape (n,) or (1,), datetime64
-        Datetimes; their units may differ.
-
-    Returns
-    -------
-    ndarray of shape (n,), float64
-        Negative where `end` is the earlier one, NaN where one of the two is missing.
-        Equal lengths of time give equal numbers, whatever the dates and the units.
+    Arrays have the shape (n,) or (1,), and may have different units. Days are negative
+    where `end` is the earlier one, and NaN where one of the two is missing. Equal
+    lengths of time give equal numbers, whatever the dates and the units.
 
     Examples
     --------
@@ -46,17 +39,8 @@ def days_between(start: np.ndarray, end: np.ndarray) -> np.ndarray:
 def days_between_ticks(start: Any, start_unit: str, end: Any, end_unit: str) -> Any:
     """Return the days from one datetime to another, both as ticks since 1970.
 
-    Parameters
-    ----------
-    start, end : int or ndarray of int64
-        Ticks.
-    start_unit, end_unit : {"s", "ms", "us", "ns"}
-        Unit of the ticks of each.
-
-    Returns
-    -------
-    float or ndarray of float64
-        As `days_between` returns them.
+    Ticks are integers or arrays of int64, each with a unit ("s", "ms", "us" or "ns");
+    days are as `days_between` returns them.
     """
     units = start_unit, end_unit
     day = max(86_400 * TICKS_PER_SECOND[unit] for unit in units)

@@ -38,13 +38,7 @@ _DAY = np.timedelta64(1, "D")
 
 
 def are_numbers(values: pd.Series) -> bool:
-    """Return whether all objects that are not missing are real numbers.
-
-    Parameters
-    ----------
-    values : Series of shape (n,), object
-        The values, such as Decimals beside integers.
-    """
+    """Return whether all objects that are not missing are real numbers."""
     inferred = pd.api.types.infer_dtype(values, skipna=True)
     if inferred in ("mixed", "mixed-integer"):
         return all(is_real(one) for one in values.dropna())
@@ -107,19 +101,8 @@ class FieldType(ABC):
     ) -> dict[str, np.ndarray]:
         """Return values of several logs in a form that one array can hold.
 
-        By default they are in such a form.
-
-        Parameters
-        ----------
-        arrays : mapping of str to ndarray
-            Values by the name of their log, all of this type.
-        field : str
-            Name of the field, for errors.
-
-        Raises
-        ------
-        ValueError
-            If no array can hold them all.
+        By default they are in such a form. `arrays` are by the name of their log; the
+        error names the `field`: a ValueError if no array can hold them all.
         """
         return dict(arrays)
 
@@ -140,17 +123,8 @@ class FieldType(ABC):
     def pick(self, options: Mapping[str, Any], by: str = "encoding") -> Any:
         """Return the option of a consumer for this type.
 
-        Parameters
-        ----------
-        options : mapping of str to object
-            What the consumer has, by values of an attribute of types.
-        by : str, default="encoding"
-            Name of that attribute.
-
-        Raises
-        ------
-        TypeError
-            If the consumer has nothing for this type.
+        `options` are what the consumer has, by values of the attribute `by` of types.
+        Raises a TypeError if it has nothing for this type.
         """
         key = getattr(self, by)
         if key not in options:
@@ -249,28 +223,17 @@ class ScalarType(FieldType):
     def parse(self, value: Any) -> Any:
         """Return one Python value as a NumPy array holds it.
 
-        Raises
-        ------
-        TypeError
-            If it is of another type.
-        OverflowError
-            If it is too large.
+        Raises a TypeError if it is of another type, and an OverflowError if it is too
+        large.
         """
 
     @abstractmethod
     def as_numbers(
         self, values: np.ndarray, times: np.ndarray, clock: Clock
     ) -> np.ndarray:
-        """Return the values as numbers, NaN where one is missing.
+        """Return the values (n,) as numbers, NaN where one is missing.
 
-        Parameters
-        ----------
-        values : ndarray of shape (n,)
-            Values.
-        times : ndarray of shape (n,)
-            Times of their events.
-        clock : Clock
-            What the times mean.
+        `times` (n,) are those of their events on a `clock`.
         """
 
     @abstractmethod
@@ -284,16 +247,8 @@ class ScalarType(FieldType):
     ) -> np.ndarray:
         """Return the values that `as_numbers` makes numbers of: its inverse.
 
-        Parameters
-        ----------
-        numbers : ndarray of shape (n,), float64
-            Numbers.
-        times, clock : object
-            As in `as_numbers`.
-        dtype : str
-            NumPy type of the values.
-        in_days : bool
-            Whether values are whole days, as `are_days` found for others.
+        Numbers (n,) are float64, and `dtype` is the NumPy type of the values, which are
+        whole days with `in_days`, as `are_days` found for others.
         """
 
     @abstractmethod

@@ -73,27 +73,14 @@ _NUMBERS_OR_MIXED = (
 
 
 def exact_ids(ids: pd.Index, what: str) -> pd.Index:
-    """Return ids in the exact form of their type.
+    """Return ids of any type, without missing values, in the exact form of their type.
 
-    Parameters
-    ----------
-    ids : Index of shape (n,)
-        Ids of any type, without missing values.
-    what : str
-        How an error names them.
+    Whole numbers become int64 (uint64 or Python's integers where needed), aware
+    datetimes are in UTC, and objects have their own dtype if pandas has it.
 
-    Returns
-    -------
-    Index of shape (n,)
-        Whole numbers as int64 (uint64 or Python's integers where needed), aware
-        datetimes in UTC, and objects in their own dtype if pandas has it.
-
-    Raises
-    ------
-    TypeError
-        If ids mix several types, numbers aside, or are complex numbers.
-    ValueError
-        If floats are too large for exact whole numbers, or infinite.
+    Errors name the ids `what`: a TypeError if they mix several types, numbers aside, or
+    are complex numbers; a ValueError if floats are too large for exact whole numbers,
+    or infinite.
     """
     if isinstance(ids.dtype, pd.ArrowDtype):
         ids = pd.Index(ids.to_numpy(dtype=object), dtype=object)
@@ -118,18 +105,10 @@ def exact_ids(ids: pd.Index, what: str) -> pd.Index:
 
 
 def id_type(ids: pd.Index) -> str:
-    """Return the type of ids in exact form; ids of two types never match.
+    """Return the type of ids in exact form, at least one; two types never match.
 
-    Parameters
-    ----------
-    ids : Index of shape (n,)
-        Result of `exact_ids`, at least one.
-
-    Returns
-    -------
-    str
-        ``"number"``, ``"text"``, ``"boolean"``, ``"naive datetime"``, ``"aware
-        datetime"``, or the name of another type.
+    It is "number", "text", "boolean", "naive datetime", "aware datetime", or the name
+    of another type.
     """
     dtype: Any = ids.dtype
     if is_object_dtype(dtype):
@@ -158,14 +137,9 @@ def _name_of_dtype(ids: pd.Index) -> str:
 
 
 def check_same_id_type(ids: pd.Index, known: pd.Index, what: str, whose: str) -> None:
-    """Raise a TypeError if ids are of another type than known ids.
+    """Raise a TypeError if ids are of another type than known ids, both in exact form.
 
-    Parameters
-    ----------
-    ids, known : Index
-        Ids in exact form.
-    what, whose : str
-        How the error names the two.
+    The error names them `what` and `whose`.
     """
     alike = ids.dtype == known.dtype and not is_object_dtype(ids.dtype)
     if alike or not len(ids) or not len(known):
@@ -182,17 +156,8 @@ def check_same_id_type(ids: pd.Index, known: pd.Index, what: str, whose: str) ->
 def find_ids(ids: pd.Index, known: pd.Index) -> np.ndarray:
     """Return the position of each id among known ids, -1 where it is unknown.
 
-    Parameters
-    ----------
-    ids : Index of shape (n,)
-        Ids in exact form.
-    known : Index of shape (n_known,)
-        Different ids of the same type in exact form.
-
-    Returns
-    -------
-    ndarray of shape (n,), int64
-        Positions in `known`.
+    Both are in exact form and of the same type, and known ids are different; positions
+    are (n,), int64.
     """
     if ids.dtype == known.dtype or not is_numeric_dtype(known.dtype):
         return known.get_indexer(ids).astype("int64")
@@ -205,19 +170,11 @@ def find_ids(ids: pd.Index, known: pd.Index) -> np.ndarray:
 
 
 def hashed_ids(ids: pd.Index) -> np.ndarray:
-    """Return negative numbers that identify customers who are not in a log.
+    """Return negative numbers, (n,), that identify customers who are not in a log.
 
-    Parameters
-    ----------
-    ids : Index of shape (n,)
-        Ids in exact form.
-
-    Returns
-    -------
-    ndarray of shape (n,), int64
-        Below -1, and equal for equal ids in any process and for any log. They are
-        hashes of 62 bits: among a million customers, the probability that two share
-        one is 1e-7.
+    Ids are in exact form. Numbers are below -1, and equal for equal ids in any process
+    and for any log. They are hashes of 62 bits: among a million customers, the
+    probability that two share one is 1e-7.
     """
     places, distinct = pd.factorize(ids)
     texts = np.array([_text_of_id(one) for one in distinct.tolist()], dtype=object)
@@ -235,22 +192,9 @@ def _text_of_id(one: Any) -> str:
 def join_ids(parts: Mapping[str, pd.Index], what: str) -> pd.Index:
     """Concatenate ids of several logs, exactly.
 
-    Parameters
-    ----------
-    parts : mapping of str to Index
-        Ids in exact form, by the name of their origin.
-    what : str
-        How an error names the ids.
-
-    Returns
-    -------
-    Index of shape (sum of the lengths,)
-        All ids in exact form; an id of two parts is repeated.
-
-    Raises
-    ------
-    TypeError
-        If ids of two parts are of different types.
+    `parts` are ids in exact form, by the name of their origin; so is the result, in
+    which an id of two parts is repeated. Raises a TypeError, which names the ids
+    `what`, if those of two parts are of different types.
     """
     filled = {name: ids for name, ids in parts.items() if len(ids)}
     if not filled:
@@ -303,12 +247,7 @@ def _from_objects(ids: pd.Index, what: str) -> pd.Index:
 def check_unicode(texts: Collection[str], what: str) -> None:
     """Raise a ValueError for text that Arrow and files, being UTF-8, cannot hold.
 
-    Parameters
-    ----------
-    texts : collection of str
-        Text, without missing values.
-    what : str
-        How an error names it, in the plural.
+    Texts are not missing. The error names them `what`, in the plural.
     """
     try:
         "".join(texts).encode()

@@ -283,12 +283,8 @@ class Rows(NamedTuple):
     def moved(self, log: Log, new_codes: Callable[[np.ndarray], np.ndarray]) -> Rows:
         """Return the same views of a log that holds the segments of these customers.
 
-        Parameters
-        ----------
-        log : Log
-            A part of the log, or a log of which it became a part.
-        new_codes : callable
-            Maps codes of customers in the old log to those in the new one.
+        The `log` is a part of the log of the rows, or one of which that became a part,
+        and `new_codes` maps codes of customers in the old log to those in the new one.
         """
         # A segment moves as a whole, and views keep their places in it. Unknown
         # customers have neither a code nor events that could move.

@@ -20,22 +20,8 @@ from pandas.api.types import is_list_like
 def as_list(values: Any, option: str) -> list[Any]:
     """Return the values of a parameter that takes one value or several as a list.
 
-    Parameters
-    ----------
-    values : object
-        One value, such as a text or a number, or any iterable of values.
-    option : str
-        Name of the parameter.
-
-    Returns
-    -------
-    list
-        All values.
-
-    Raises
-    ------
-    TypeError
-        If it is a table: iterating over it would give the names of its columns.
+    Several are any iterable but text. Raises a TypeError for a table: iterating over it
+    would give the names of its columns. `option` is the name of the parameter.
 
     Examples
     --------
@@ -57,24 +43,7 @@ def as_list(values: Any, option: str) -> list[Any]:
 def check_list(values: Any, option: str, of: str) -> list[Any]:
     """Return the values of a parameter that takes a list; refuse a single value.
 
-    Parameters
-    ----------
-    values : object
-        Any iterable except text.
-    option : str
-        Name of the parameter.
-    of : str
-        What the list holds, for errors.
-
-    Returns
-    -------
-    list
-        All values.
-
-    Raises
-    ------
-    TypeError
-        If it is a single value.
+    The TypeError names the parameter `option`, and says that it is a list `of` these.
     """
     if not is_list_like(values):
         what = "text" if isinstance(values, str) else type(values).__name__
@@ -86,15 +55,7 @@ def check_list(values: Any, option: str, of: str) -> list[Any]:
 
 
 def check_flag(value: Any, option: str) -> None:
-    """Raise a TypeError for a parameter that is neither True nor False.
-
-    Parameters
-    ----------
-    value : object
-        Value of the parameter.
-    option : str
-        Name of the parameter.
-    """
+    """Raise a TypeError for a parameter `option` that is neither True nor False."""
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{option} must be True or False; got {value!r}.")
 
@@ -102,17 +63,7 @@ def check_flag(value: Any, option: str) -> None:
 def unique_names(names: Iterable[str], taken: Collection[str] = ()) -> list[str]:
     """Return unique names, different from those that are taken.
 
-    Parameters
-    ----------
-    names : iterable of str
-        Wanted names, with possible repeats.
-    taken : collection of str, default=()
-        Names that are in use.
-
-    Returns
-    -------
-    list of str
-        The names, with underscores appended where they would repeat another.
+    Underscores are appended where a name would repeat another.
 
     Examples
     --------
@@ -134,15 +85,7 @@ def unique_names(names: Iterable[str], taken: Collection[str] = ()) -> list[str]
 def plain_text(name: Any) -> Any:
     """Return text as `str`: that of NumPy or of an enumeration has another repr.
 
-    Parameters
-    ----------
-    name : object
-        Name that a user passed; anything but text is returned as it is.
-
-    Returns
-    -------
-    object
-        The name, as errors show it.
+    Anything but text is returned as it is.
 
     Examples
     --------
@@ -155,16 +98,8 @@ def plain_text(name: Any) -> Any:
 def check_name_free(name: str, taken: Collection[str], whose: str, option: str) -> None:
     """Raise an error if the name of a new column is taken, or is no text.
 
-    Parameters
-    ----------
-    name : str
-        Name of the new column.
-    taken : collection of str
-        Names of the existing columns.
-    whose : str
-        How the error names the table or log with these columns.
-    option : str
-        Parameter that sets the name of the new column.
+    `whose` is how the error names the table or log with the columns `taken`, and
+    `option` is the parameter that sets the name.
 
     Examples
     --------

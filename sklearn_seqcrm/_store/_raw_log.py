@@ -326,13 +326,7 @@ class RawLog(Log):
 
 
 def describe_fields(columns: Mapping[str, Column]) -> str:
-    """Return the names of the fields of each type, for the repr of a log.
-
-    Parameters
-    ----------
-    columns : mapping of str to Column
-        The fields of the log.
-    """
+    """Return the names of the fields of each type, for the repr of a log."""
     by_type: dict[str, list[str]] = {}
     for field, column in columns.items():
         by_type.setdefault(column.type.name, []).append(field)

@@ -99,18 +99,9 @@ def write_sealed_table(
 ) -> None:
     """Write an Arrow table and a note into a Parquet file with a seal.
 
-    Parameters
-    ----------
-    table : pyarrow.Table
-        The table.
-    key : bytes
-        Key of the note in the metadata of the file.
-    note : dict of str to object
-        Note to store beside the table, of types that JSON has.
-    path : str or path-like
-        File to write. An existing one is replaced atomically.
-    **options : object
-        Options of `pyarrow.parquet.write_table`.
+    `key` is that of the note in the metadata of the file, and the note is of types that
+    JSON has. An existing file is replaced atomically. `options` are those of
+    `pyarrow.parquet.write_table`.
     """
     import pyarrow.parquet as pq
 
@@ -126,26 +117,8 @@ def write_sealed_table(
 def read_sealed_table(path: Any, key: bytes, writer: Writer) -> tuple[Any, Any]:
     """Read a file of `write_sealed_table`, or a table of format 1 without a seal.
 
-    Parameters
-    ----------
-    path : str or path-like
-        File to read.
-    key : bytes
-        Key of its note in the metadata.
-    writer : Writer
-        Method that wrote it, for errors.
-
-    Returns
-    -------
-    table : pyarrow.Table
-        The table.
-    note : dict of str to object
-        The note, of a known format.
-
-    Raises
-    ------
-    ValueError
-        If the file is damaged or was not written by `writer`.
+    Returns the table and the note under `key`, which has a known format. Raises a
+    ValueError if the file is damaged or was not written by `writer`.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -26,19 +26,8 @@ _FEW = 20  # levels that an error lists
 def events_of_kinds(log: RawLog, kinds: Any, kind_field: str) -> np.ndarray:
     """Return the positions of the events of some kinds, ascending.
 
-    Parameters
-    ----------
-    log : RawLog
-        The log.
-    kinds : level of the field, or sequence of levels
-        Kinds to find; each must occur.
-    kind_field : str
-        The field that holds the kinds.
-
-    Returns
-    -------
-    ndarray of int
-        Positions in the log.
+    `kinds` is a level of the field `kind_field`, or a sequence of levels; each must
+    occur.
     """
     column = column_of_kinds(log, kinds, kind_field)
     return np.flatnonzero(is_of_kinds(column, kinds))
@@ -119,16 +108,9 @@ def warn_all_kinds(log: Any, what: str, field: str | None = None) -> None:
     """Warn that events of several kinds count, as `kinds` is None.
 
     Only for the kinds that `concat` merged: a field of a single table, such as the
-    event of a click stream, often has levels that all count.
-
-    Parameters
-    ----------
-    log : Log
-        The log that holds the events.
-    what : str
-        What the events of all kinds do, as the beginning of the warning.
-    field : str or None, default=None
-        Only events of the kinds that have this field count; None for all.
+    event of a click stream, often has levels that all count. `what` the events of all
+    kinds do is the beginning of the warning. With a `field`, only events of the kinds
+    that have it count.
     """
     kinds = getattr(log, "kinds", {})  # an encoded log has none
     counted = [name for name, own in kinds.items() if field is None or field in own]
@@ -144,19 +126,9 @@ def warn_all_kinds(log: Any, what: str, field: str | None = None) -> None:
 def rows_of_kinds(rows: Rows, column: Column, kinds: Any) -> Rows:
     """Return the same views of a log without the events of other kinds.
 
-    Parameters
-    ----------
-    rows : Rows of n
-        Rows.
-    column : Column
-        The field of their log that holds the kinds.
-    kinds : level of the field, or sequence of levels
-        Kinds to keep.
-
-    Returns
-    -------
-    Rows of n
-        Views of a log of those events of these kinds that some row sees.
+    `column` is the field of the log that holds the kinds, and `kinds` is a level to
+    keep, or a sequence of levels. The new log has those of their events that some row
+    sees.
     """
     seen = visible_segments(rows)
     # The visible events of all customers, concatenated, (n_visible,).

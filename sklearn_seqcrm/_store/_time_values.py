@@ -30,24 +30,8 @@ def parse_iso(text: str, what: str) -> pd.Timestamp:
     """Parse a time that is text in ISO 8601, such as "2024-12-31 18:30".
 
     pandas reads other notations as well: "05.12.2024" with the month first, and "now"
-    or "10:00" differently on each day. Both would be wrong without a warning.
-
-    Parameters
-    ----------
-    text : str
-        A date, and perhaps a time of day and an offset from UTC.
-    what : str
-        How an error names it.
-
-    Returns
-    -------
-    Timestamp
-        The time.
-
-    Raises
-    ------
-    ValueError
-        If the text has another notation, or no day.
+    or "10:00" differently on each day. Both would be wrong without a warning, and are a
+    ValueError, which names the time `what`.
     """
     try:
         # Both check the text: datetime accepts "2024-W01-1", which pandas refuses, and
@@ -67,29 +51,9 @@ def parse_timedelta(
 ) -> pd.Timedelta:
     """Read a length of time in any form that ``pd.Timedelta`` takes, but with a unit.
 
-    Parameters
-    ----------
-    value : Timedelta, timedelta64, timedelta or str
-        The length.
-    what : str
-        How an error names it.
-    wanted : str
-        What an error asks for.
-
-    Returns
-    -------
-    Timedelta
-        The length, perhaps negative.
-
-    Raises
-    ------
-    ValueError
-        If the value is no length of time, or text without a unit, or months or years.
-
-    Warns
-    -----
-    UserWarning
-        If the unit is "m", minutes, and the number is one that months have.
+    It may be negative. An error names it `what`, and asks for what is `wanted`: a
+    ValueError if it is no length of time, or text without a unit, or months or years. A
+    warning says that the unit "m" is minutes, if the number is one that months have.
     """
     if isinstance(value, str) and _is_decimal(value):
         raise ValueError(f"{what} must have a unit, {LENGTH_EXAMPLE}; got {value!r}.")
@@ -123,13 +87,7 @@ def parse_timedelta(
 
 
 def are_datetimes(values: pd.Series) -> bool:
-    """Return whether all objects that are not missing are datetimes or dates.
-
-    Parameters
-    ----------
-    values : Series of shape (n,), object
-        The values.
-    """
+    """Return whether all objects that are not missing are datetimes or dates."""
     inferred = pd.api.types.infer_dtype(values, skipna=True)
     if inferred == "mixed":  # such as NumPy's datetimes beside those of Python
         return all(isinstance(one, _DATETIMES) for one in values.dropna())
@@ -142,22 +100,8 @@ def datetimes_of_objects(values: pd.Series, what: str) -> pd.Series:
     A driver returns an aware datetime with the offset of its time, which daylight
     saving changes, so that a column of one zone has several offsets.
 
-    Parameters
-    ----------
-    values : Series of shape (n,), object
-        Datetimes and dates; missing ones are allowed.
-    what : str
-        How an error names them, in the plural.
-
-    Returns
-    -------
-    Series of shape (n,)
-        Datetimes with the same index.
-
-    Raises
-    ------
-    ValueError
-        If some have a time zone and others have none.
+    Values may be missing, and keep their index. Raises a ValueError, which names them
+    `what` (a plural), if some have a time zone and others have none.
     """
     zones = {getattr(one, "tzinfo", None) is None for one in values.dropna()}
     if len(zones) > 1:

@@ -74,18 +74,10 @@ class ObservationWindow(NamedTuple):
     def of(
         cls, clock: Clock, times: np.ndarray, given: Any, *, early: bool = False
     ) -> ObservationWindow:
-        """Return the observation window of a new log.
+        """Return the observation window of a new log, with one event or more.
 
-        Parameters
-        ----------
-        clock : Clock
-            The axis of the times.
-        times : ndarray of shape (n_events,)
-            All times, at least one.
-        given : datetime, number or None
-            `observed_until` of the user; None: the last event.
-        early : bool, default=False
-            Whether events may lie after it.
+        `given` is the `observed_until` of the user; None: the last event. With `early`,
+        events may lie after it. `times` (n_events,) are on the `clock`.
         """
         last = until = times.max()
         if clock.dtype == "int64" and last == MAX_TICK:
@@ -229,6 +221,27 @@ class Timeline:
         first, last = self.times.min(initial=until), self.times.max(initial=until)
         return number(first), number(last)
 
+    def check_span(self, what: str, times: np.ndarray | None = None) -> None:
+        """Raise a ValueError if differences of times, and of further ones, overflow.
+
+        Everything computed from times, such as the age of an event, is a difference. In
+        int64 an overflow would turn the oldest event into the latest one; floats would
+        be infinite. The error says `what` makes the span so long.
+        """
+        (low, high), clock = self.span, self.clock
+        if times is not None and len(times):
+            low, high = min(low, times.min().item()), max(high, times.max().item())
+        if clock.dtype == "float64":
+            fits = math.isfinite(high - low)
+        else:
+            fits = high - low <= MAX_TICK
+        if not fits:
+            raise ValueError(
+                f"{what} make the log span from {clock.as_scalar(low)} to "
+                f"{clock.as_scalar(high)}, which is more than {_longest_span(clock)}. "
+                "Leave out times that mean 'never' or 'unknown', or use a coarser unit."
+            )
+
     @property
     def observed_until(self) -> Any:
         """The last time that was observed, on the axis of `clock`."""
@@ -242,16 +255,9 @@ class Timeline:
     def own_ends(self, times: pd.Series) -> tuple[np.ndarray, np.ndarray]:
         """Return `observed_until` and `end` of customers who were observed for less.
 
-        Parameters
-        ----------
-        times : Series of shape (n,)
-            Last times at which n customers were observed. Missing and later ones are
-            those of the log.
-
-        Returns
-        -------
-        until, end : ndarray of shape (n,)
-            Ticks, at most those of the log.
+        `times` (n,) are the last times at which n customers were observed; missing and
+        later ones are those of the log. Both results (n,) are ticks, at most those of
+        the log.
         """
         until = np.full(len(times), self.observed_until, dtype=self.clock.dtype)
         earlier = np.array(times.notna())
@@ -302,19 +308,10 @@ class Timeline:
         return n_changes + n_equal + (n_events > 0)
 
     def identities_of(self, ids: pd.Series, what: str) -> np.ndarray:
-        """Return a number for each customer: the position, or a hash if unknown.
+        """Return a number for each customer, (n,): the position, or a hash if unknown.
 
-        Parameters
-        ----------
-        ids : Series of shape (n,)
-            Customer ids, without missing values.
-        what : str
-            How an error names them.
-
-        Returns
-        -------
-        ndarray of shape (n,), int64
-            Positions in `customers`; `hashed_ids`, below -1, for unknown customers.
+        Ids, which errors name `what`, have no missing values. Numbers are int64:
+        positions in `customers`, or `hashed_ids`, below -1.
         """
         if not self.customers.is_unique:
             raise ValueError(
@@ -338,22 +335,12 @@ class Timeline:
     def positions(
         self, codes: np.ndarray, times: np.ndarray, *, after: bool = False
     ) -> np.ndarray:
-        """Return the first event of each customer at or after a time.
+        """Return the first event of each customer at or after a time, (n,), int64.
 
-        Parameters
-        ----------
-        codes : ndarray of shape (n,), int64
-            Customer codes; -1 finds position 0.
-        times : ndarray of shape (n,)
-            Times on the axis of the clock.
-        after : bool, default=False
-            Find the first event strictly after the time instead.
-
-        Returns
-        -------
-        ndarray of shape (n,), int64
-            Positions in the times of the log, within the segment of the customer or at
-            its end.
+        `codes` (n,) are those of customers, -1 finds position 0; `times` (n,) are on
+        the axis of the clock. With `after`, events are strictly after the time.
+        Positions in the times of the log are within the segment of the customer or at
+        its end.
         """
         known = codes >= 0
         # An unknown customer has the segment 0:0; `offsets[-1]` is computed in vain.
@@ -364,17 +351,8 @@ class Timeline:
     def on(self, clock: Clock, what: str) -> Timeline:
         """Return the same times on another clock of the same type of times.
 
-        Parameters
-        ----------
-        clock : Clock
-            Another unit, not coarser than the times need.
-        what : str
-            How an error names the times.
-
-        Returns
-        -------
-        Timeline
-            The timeline itself if it is on `clock` already.
+        The `clock` may not be coarser than the times, which errors name `what`, need.
+        The timeline itself is returned if it is on that clock already.
         """
         if clock == self.clock:
             return self
@@ -402,30 +380,15 @@ class Timeline:
         return np.searchsorted(self.offsets, index, side="right") - 1
 
     def at(self, index: np.ndarray) -> Timeline:
-        """Keep some events, and the customers who have one of them.
-
-        Parameters
-        ----------
-        index : ndarray of shape (n,), int64
-            Positions of events, ascending.
-        """
+        """Keep some events, at ascending positions, and the customers who have one."""
         codes, counts = np.unique(self.codes_of(index), return_counts=True)
         return self.select(codes, np.append(0, np.cumsum(counts)), index)
 
     def subset(self, codes: np.ndarray) -> tuple[Timeline, np.ndarray]:
         """Keep some customers with all their events.
 
-        Parameters
-        ----------
-        codes : ndarray of shape (n,), int64
-            Different customer codes, in the order of the new timeline.
-
-        Returns
-        -------
-        timeline : Timeline
-            The customers at `codes`.
-        index : ndarray of shape (n_events_kept,), int64
-            Former positions of their events.
+        `codes` (n,) are different, in the order of the new timeline. The second result
+        has the former positions of the events.
         """
         index, offsets = ranges(self.offsets[codes], self.offsets[codes + 1])
         return self.select(codes, offsets, index), index
@@ -433,19 +396,22 @@ class Timeline:
     def select(
         self, codes: np.ndarray, offsets: np.ndarray, index: np.ndarray
     ) -> Timeline:
-        """Return the customers at `codes` with the events at `index`.
+        """Return the customers at `codes` (n,) with the events at `index`.
 
-        Parameters
-        ----------
-        codes : ndarray of shape (n,), int64
-            Customer codes.
-        offsets : ndarray of shape (n + 1,), int64
-            The events of the ``i``-th of them are ``index[offsets[i]:offsets[i + 1]]``.
-        index : ndarray of shape (n_events,), int64
-            Positions of events.
+        The events of the ``i``-th of them are ``index[offsets[i]:offsets[i + 1]]``.
         """
         kept, times = self.customers[codes], self.times[index]
         return replace(self, customers=kept, offsets=offsets, times=times)
+
+
+def _longest_span(clock: Clock) -> str:
+    """Describe the largest difference on an axis."""
+    if clock.dtype == "float64":
+        return "floats can be apart"
+    if clock.unit is None:
+        return "integers of 64 bits can be apart"
+    years = MAX_TICK // (clock.whole_step * 366)
+    return f"the {years:,} years that times of its unit {clock.unit} can be apart"
 
 
 def frozen(array: np.ndarray) -> np.ndarray:

@@ -16,12 +16,6 @@ from sklearn_seqcrm._store import (
     Timeline,
     is_of_kinds,
 )
-from sklearn_seqcrm.events._field_warnings import (
-    count_infinite,
-    fields_of_other_zone,
-    warn_infinite,
-    warn_other_zone,
-)
 from sklearn_seqcrm.events._merge import (
     merge_events,
     observation_of_appended,
@@ -35,8 +29,11 @@ from sklearn_seqcrm.events._read import (
     read_events,
     read_table,
 )
-from sklearn_seqcrm.events._repeated_events import repeated_events
-from sklearn_seqcrm.events._unknown_customers import warn_other_notation
+from sklearn_seqcrm.events._warnings import (
+    NewEventChecks,
+    repeated_events,
+    warn_other_notation,
+)
 
 DUPLICATES = ("warn", "keep", "drop", "raise")
 
@@ -192,9 +189,9 @@ def _read_part(
         part = read_events(
             source, customer, time, chosen, categorical=categorical, what=what
         )
-        zones = fields_of_other_zone(source, part)
-        warn_other_zone(zones, part.timeline.clock)
-        warn_infinite(count_infinite(part.columns))
+        checks = NewEventChecks(categorical)
+        checks.add(source, part)
+        checks.warn_about_fields(part.timeline.clock)
     what = f"times in column {time!r} of {what}"
     return part._replace(timeline=part.timeline.on(log.timeline.clock, what))
 

@@ -32,7 +32,6 @@ from sklearn_seqcrm._store import (
 )
 from sklearn_seqcrm.events._history_array import HistoryArray, HistoryDtype
 from sklearn_seqcrm.events._read import index_advice, read_table
-from sklearn_seqcrm.events._time_range import check_time_range
 
 
 def histories_of_rows(
@@ -44,21 +43,9 @@ def histories_of_rows(
     exact: bool,
     name: str,
 ) -> HistoryArray:
-    """Cut the history of each row, as `EventLog.attach` describes it.
+    """Cut the history of each row, without the warnings of `EventLog.attach`.
 
-    Parameters
-    ----------
-    log : RawLog
-        The log that holds the events.
-    rows, customer, cutoff, lookback, name
-        Arguments of `EventLog.attach`.
-    exact : bool
-        Whether events at the cutoff belong to the history.
-
-    Returns
-    -------
-    HistoryArray of shape (n,)
-        The histories, without the warnings of `EventLog.attach`.
+    Arguments are as there; with `exact`, events at the cutoff belong to the history.
     """
     customer, cutoff = plain_text(customer), plain_text(cutoff)
     check_name_free(plain_text(name), rows.columns, "rows", "name")
@@ -78,7 +65,7 @@ def histories_of_rows(
         times, what = _one_cutoff(cutoff, rows, clock), "cutoffs"
     # Down for histories that include their cutoff, so that no event after it is seen.
     ticks = clock.read(times, what, up=not exact)  # (n,), or (1,) for all rows
-    check_time_range(timeline, what, ticks)
+    timeline.check_span(what, ticks)
     # Unknown customers keep their identities, but have no segment to search.
     codes = np.maximum(identities, -1)
     cutoffs = np.broadcast_to(ticks, len(codes)).copy()
@@ -124,19 +111,8 @@ def rows_at_cutoffs(
 ) -> pd.DataFrame:
     """Return the rows of `EventLog.snapshots`, without its warnings.
 
-    Parameters
-    ----------
-    log : RawLog
-        The log that holds the events.
-    cutoffs : ndarray of shape (n_cutoffs,)
-        Ascending cutoffs in ticks, from `parse_cutoffs`.
-    min_events, active_within, lookback, name, kinds, kind_field
-        Arguments of `EventLog.snapshots`.
-
-    Returns
-    -------
-    DataFrame of shape (n, 3)
-        Customers, cutoffs and histories.
+    `cutoffs` (n_cutoffs,) are ascending ticks, from `parse_cutoffs`, and other
+    arguments are as there.
     """
     known = minimal_history(log, name, min_events, active_within, kinds, kind_field)
     snapshots = snapshots_at_cutoffs(log.timeline, cutoffs, known)
@@ -188,17 +164,8 @@ def _starts(
 def read_rows(rows: Any, what: str = "rows") -> pd.DataFrame:
     """Convert rows of any table to a pandas DataFrame, which can hold histories.
 
-    Parameters
-    ----------
-    rows : pandas, polars or pyarrow table, lazy frame or Arrow stream
-        Any table of `read_table`.
-    what : str, default="rows"
-        How an error names it.
-
-    Returns
-    -------
-    DataFrame of shape (n, n_columns)
-        `rows` itself if it is one. Integers beside missing values stay exact.
+    It is `rows` itself if that is one. Integers beside missing values stay exact. An
+    error names the table, any of `read_table`, `what`.
     """
     if isinstance(rows, pd.DataFrame):
         return rows
@@ -315,7 +282,7 @@ def snapshots_at_cutoffs(
     `cutoffs` ascend. The filter `known` is applied at each cutoff separately, so that
     customers who are left out take no memory.
     """
-    check_time_range(timeline, "cutoffs", cutoffs)
+    timeline.check_span("cutoffs", cutoffs)
     everyone = np.arange(len(timeline.customers))
     columns: list[list[np.ndarray]] = [[], [], []]
     for cutoff in cutoffs:
@@ -366,7 +333,7 @@ def snapshots_at_random_times(
     if not isinstance(rng, np.random.RandomState):
         rng = np.random.RandomState(random_state)
     last = timeline.observed_until if end is None else end
-    check_time_range(timeline, "end", np.array([last]))
+    timeline.check_span("end", np.array([last]))
     low = timeline.times[timeline.offsets[:-1]].copy()
     if timeline.clock.dtype == "int64":
         low += 1  # the first tick that sees the first event

@@ -67,7 +67,6 @@ from sklearn_seqcrm.events._arrow_columns import (
     to_parquet_array,
 )
 from sklearn_seqcrm.events._read import Events
-from sklearn_seqcrm.events._time_range import check_time_range
 
 NOTE_NAME = "log.json"
 _AGAIN = "build the log again from its events"
@@ -369,7 +368,7 @@ class LogWriter:
         # customers[i] has the events offsets[i]:offsets[i + 1].
         offsets = np.append(0, np.cumsum(np.concatenate(self._counts)))
         timeline = Timeline(customers, offsets, times, clock, observation)
-        check_time_range(timeline, f"times in column {self._names[1]!r}")
+        timeline.check_span(f"times in column {self._names[1]!r}")
         return timeline
 
 

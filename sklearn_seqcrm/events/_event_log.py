@@ -16,22 +16,13 @@ from sklearn_seqcrm._store import (
 )
 from sklearn_seqcrm._typing import Duration, IntoTable, ListLike, Time
 from sklearn_seqcrm.events._append import append_events
-from sklearn_seqcrm.events._field_warnings import (
-    count_infinite,
-    fields_of_other_zone,
-    warn_infinite,
-    warn_other_zone,
-)
 from sklearn_seqcrm.events._html import log_html
-from sklearn_seqcrm.events._look_like_ids import warn_id_like_fields
 from sklearn_seqcrm.events._merge import check_mergeable, merge_logs
-from sklearn_seqcrm.events._read import (
-    read_events,
-    read_table,
-)
+from sklearn_seqcrm.events._read import read_events, read_table
 from sklearn_seqcrm.events._resample import resample_events
-from sklearn_seqcrm.events._stored_log import StoredLog, warn_about_events
-from sklearn_seqcrm.events._wrong_dates import (
+from sklearn_seqcrm.events._stored_log import StoredLog
+from sklearn_seqcrm.events._warnings import (
+    NewEventChecks,
     warn_far_observation,
     warn_wrong_new_dates,
 )
@@ -148,23 +139,20 @@ class EventLog(StoredLog):
         observed_until: Time | None = None,
         categorical: Sequence[str] | None = None,
     ) -> None:
-        # A query runs once, here: the check for ids below needs its columns again.
+        # A query runs once, here: the checks below need its columns again.
         table = read_table(events)
-        declared = () if categorical is None else categorical
         customer, time = plain_text(customer), plain_text(time)
         found = read_events(
             table,
             customer,
             time,
             fields,
-            categorical=declared,
+            categorical=() if categorical is None else categorical,
             observed_until=observed_until,
         )
-        if categorical is None:
-            warn_id_like_fields(found.columns, table)
-        warn_other_zone(fields_of_other_zone(table, found), found.timeline.clock)
-        warn_infinite(count_infinite(found.columns))
-        warn_about_events(found, time, declared, observed_until)
+        checks = NewEventChecks(categorical)
+        checks.add(table, found)
+        checks.warn_about_log(found, time, observed_until)
         super().__init__(*found, (customer, time))
 
     def _repr_html_(self) -> str:

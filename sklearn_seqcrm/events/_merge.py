@@ -31,8 +31,7 @@ from sklearn_seqcrm._store import (
     scatter,
 )
 from sklearn_seqcrm.events._read import Events
-from sklearn_seqcrm.events._time_range import check_time_range, warn_early_end
-from sklearn_seqcrm.events._unknown_customers import warn_other_notation
+from sklearn_seqcrm.events._warnings import warn_early_end, warn_other_notation
 
 
 def merge_logs(
@@ -80,7 +79,7 @@ def merge_events(parts: Mapping[str, Events], observation: ObservationWindow) ->
     times = np.concatenate([timeline.times for timeline in timelines])
     order, offsets, times = sort_events(np.repeat(codes, counts), times, len(customers))
     timeline = Timeline(customers, offsets, times, timelines[0].clock, observation)
-    check_time_range(timeline, f"times of {' and '.join(parts)}")
+    timeline.check_span(f"times of {' and '.join(parts)}")
     places = _split(
         inverse_permutation(order), parts, [len(t.times) for t in timelines]
     )

@@ -40,7 +40,6 @@ from sklearn_seqcrm._store import (
     to_series,
 )
 from sklearn_seqcrm.events._read_vectors import holds_lists, read_vectors
-from sklearn_seqcrm.events._time_range import check_time_range
 
 # Names in pandas of objects that have a dtype, which no field takes.
 _NO_NUMBERS = ("complex", "timedelta", "timedelta64")
@@ -56,18 +55,8 @@ class Events(NamedTuple):
 def read_table(table: Any, what: str = "events") -> nw.DataFrame:
     """Return the table in memory that an object holds or computes; refuse others.
 
-    Parameters
-    ----------
-    table : pandas, polars or pyarrow table, lazy frame or Arrow stream
-        A query is run: a lazy frame of polars, a relation of DuckDB, and any other
-        object with ``__arrow_c_stream__``, for which pyarrow is needed.
-    what : str, default="events"
-        How an error names it.
-
-    Returns
-    -------
-    narwhals.DataFrame
-        The table in memory.
+    A query is run: a lazy frame of polars, a relation of DuckDB, and any other object
+    with ``__arrow_c_stream__``, for which pyarrow is needed. An error names it `what`.
     """
     try:
         return nw.from_native(table, eager_only=True)
@@ -121,27 +110,12 @@ def read_events(
     observed_until: Any = None,
     what: str = "events",
 ) -> Events:
-    """Read the events of a table, sorted by customer and time.
+    """Read the events of a table, one row or more, sorted by customer and time.
 
-    Parameters
-    ----------
-    table : narwhals.DataFrame of at least one row
-        Result of `read_table`.
-    customer, time : str
-        Names of the two key columns.
-    fields : sequence of str or None
-        Columns to keep; None: all but the keys.
-    categorical : sequence of str, default=()
-        Fields to read as categories, whatever their dtype.
-    observed_until : datetime, number or None, default=None
-        The last time that was observed; None: the last event.
-    what : str, default="events"
-        How an error names the table.
-
-    Returns
-    -------
-    Events
-        The timeline and the fields.
+    `customer` and `time` are the names of the two key columns, and `fields` the columns
+    to keep; None: all but the keys. Fields that are `categorical` are read as
+    categories, whatever their dtype. `observed_until` is the last time that was
+    observed; None: the last event. An error names the table `what`.
     """
     index = getattr(table.to_native(), "index", None)
     names = field_names(table.columns, customer, time, fields, what, index)
@@ -170,7 +144,7 @@ def read_events(
         for name in by_need
     }
     timeline = Timeline(customers, offsets, times, clock, observation)
-    check_time_range(timeline, f"times in column {time!r}{where}")
+    timeline.check_span(f"times in column {time!r}{where}")
     return Events(timeline, {name: columns[name] for name in names})
 
 
@@ -237,16 +211,8 @@ def read_column(
 ) -> Column:
     """Convert one column of a table to a field of a log, see the table above.
 
-    Parameters
-    ----------
-    column : narwhals.Series of shape (n,)
-        The column.
-    name : str
-        Name of the field, for errors.
-    what : str, default="events"
-        How an error names the table.
-    categorical : bool, default=False
-        Whether to read the values as categories, whatever their dtype.
+    With `categorical`, values are read as categories, whatever their dtype. An error
+    names the field `name`, and the table `what`.
     """
     # Exactly: ids that are Decimals or large integers never become floats.
     if categorical:

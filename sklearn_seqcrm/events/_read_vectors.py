@@ -77,28 +77,12 @@ def _is_list_view(column: nw.Series) -> bool:
 
 
 def read_vectors(column: nw.Series, name: str, what: str = "events") -> np.ndarray:
-    """Convert a column of lists or arrays to vectors.
+    """Convert a column of lists or arrays to vectors, (n, n_components), float32.
 
-    Parameters
-    ----------
-    column : narwhals.Series of shape (n,)
-        A column for which `holds_lists` is True.
-    name : str
-        Its name, for errors.
-    what : str, default="events"
-        How an error names the table.
-
-    Returns
-    -------
-    ndarray of shape (n, n_components), float32
-        NaN in all components where a vector is missing.
-
-    Raises
-    ------
-    TypeError
-        If a value is not a list of numbers.
-    ValueError
-        If lengths differ or are 0, or numbers are missing or infinite.
+    All components of a missing vector are NaN. Errors name the column `name` of the
+    table `what`, for which `holds_lists` is True: a TypeError if a value is not a list
+    of numbers, and a ValueError if lengths differ or are 0, or numbers are missing or
+    infinite.
     """
     where = f"Column {name!r} of {what}"
     is_present, lengths, numbers = _unpack(column, where)

@@ -39,7 +39,6 @@ from sklearn_seqcrm._store import (
 )
 from sklearn_seqcrm.events._merge import merge_events
 from sklearn_seqcrm.events._read import Events, chosen_among
-from sklearn_seqcrm.events._time_range import check_time_range
 
 
 def resample_events(
@@ -53,7 +52,7 @@ def resample_events(
     timeline, kinds = log.timeline, log.merged_from
     summaries = _summaries(log, how, count_field)
     limits = _limits(timeline, period, timeout, offset)
-    check_time_range(timeline, "merged events", limits)
+    timeline.check_span("merged events", limits)
     if kinds is None:
         events = Events(timeline, log.columns)
         return _merged(events, limits, summaries, count_field), None

@@ -15,8 +15,7 @@ sealed (see `_store`). Its note holds what Parquet does not store::
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -30,7 +29,6 @@ from sklearn_seqcrm._store import (
     Writer,
     get_entry,
     read_sealed_table,
-    warn_date_like_times,
     write_sealed_table,
 )
 from sklearn_seqcrm._typing import FilePath, IntoTable, Time
@@ -45,22 +43,9 @@ from sklearn_seqcrm.events._disk import (
     observation_to_json,
     open_log,
 )
-from sklearn_seqcrm.events._field_warnings import (
-    count_infinite,
-    fields_of_other_zone,
-    warn_infinite,
-    warn_other_zone,
-)
-from sklearn_seqcrm.events._look_like_ids import warn_id_like_fields
-from sklearn_seqcrm.events._numbers_as_text import warn_numbers_as_text
-from sklearn_seqcrm.events._read import (
-    Events,
-    read_events,
-    read_table,
-)
-from sklearn_seqcrm.events._repeated_events import warn_copied_events
+from sklearn_seqcrm.events._read import Events, read_events, read_table
 from sklearn_seqcrm.events._viewable_log import ViewableLog
-from sklearn_seqcrm.events._wrong_dates import warn_wrong_dates
+from sklearn_seqcrm.events._warnings import NewEventChecks
 
 _KEY = b"sklearn_seqcrm"
 _WRITER = Writer(
@@ -123,21 +108,6 @@ def _check_old_seal(path: Any) -> None:
     digest.update(data[at:])
     if digest.digest() != data[at - _OLD_SEAL + len(_OLD_MARK) : at]:
         raise _WRITER.damaged(path, "its checksum does not match")
-
-
-def warn_about_events(
-    events: Events, time: str, declared: Collection[str], observed_until: Any
-) -> None:
-    """Warn of probable errors in the events of a new log.
-
-    `time` is the name of the column of times, `declared` are the fields that the user
-    declared categorical, and `observed_until` is what the user gave; None: nothing, so
-    that nothing confirms late events.
-    """
-    warn_numbers_as_text(events.columns, declared)
-    warn_date_like_times(events.timeline, f"times in column {time!r}")
-    warn_wrong_dates(events.timeline, time, observed_until)
-    warn_copied_events(events)
 
 
 class StoredLog(ViewableLog):
@@ -389,8 +359,7 @@ class StoredLog(ViewableLog):
         EventLog(3 events, 2 customers, 1..12, fields: none)
         """
         as_categories = categorical or ()
-        zones: dict[str, None] = {}
-        infinite: Counter[str] = Counter()
+        checks = NewEventChecks(None if categorical is None else as_categories)
         with new_log(path, (customer, time)) as writer:
             for i, part in enumerate(parts):
                 what = f"part {i}"
@@ -404,18 +373,13 @@ class StoredLog(ViewableLog):
                 if writer.is_empty:
                     # All parts have the fields and the types of the first one.
                     fields = list(events.columns)
-                    if categorical is None:
-                        warn_id_like_fields(events.columns, table)
-                zones |= dict.fromkeys(fields_of_other_zone(table, events))
-                infinite += Counter(count_infinite(events.columns))
+                checks.add(table, events)
                 writer.append(events, what)
             if writer.is_empty:
                 raise ValueError("There are no events; a log needs at least one.")
             events = writer.finish(None, observed_until)
             # Before the folder appears: a warning may be an error, and a second try
             # would then find the folder.
-            warn_other_zone(list(zones), events.timeline.clock)
-            warn_infinite(infinite)
-            warn_about_events(events, time, as_categories, observed_until)
+            checks.warn_about_log(events, time, observed_until)
             del events  # closes its files
         return open_log(cls, path)

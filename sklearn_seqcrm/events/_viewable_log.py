@@ -24,8 +24,11 @@ from sklearn_seqcrm.events._cut import (
     snapshots_at_random_times,
     snapshots_before_events,
 )
-from sklearn_seqcrm.events._time_range import warn_early_cutoffs, warn_late_cutoffs
-from sklearn_seqcrm.events._unknown_customers import warn_unknown_customers
+from sklearn_seqcrm.events._warnings import (
+    warn_early_cutoffs,
+    warn_late_cutoffs,
+    warn_unknown_customers,
+)
 
 
 class ViewableLog(RawLog):

@@ -151,13 +151,9 @@ class BaseHistoryFeatures(
     def _learn_in_passes(self, X: Any, run: Callable[[Pass], Any]) -> None:
         """Set the fitted attributes by passes over the partitions of the training rows.
 
-        Parameters
-        ----------
-        X : DataFrame of shape (n, n_columns)
-            All rows, without their events; a few are enough if there are no statics.
-        run : callable
-            Takes a pass over a DataFrame of rows, and returns the joint summary of all
-            partitions.
+        `X` has all rows, without their events; a few are enough if there are no
+        statics. `run` takes a pass over a DataFrame of rows, and returns the joint
+        summary of all partitions.
         """
         table = self._read_to_fit(X)
         self._learn_features(table, run)

@@ -273,19 +273,15 @@ def ndcg_at_k(
     Parameters
     ----------
     bought : DataFrame or Series
-        The items that each row bought: one line per item, with the columns `row` and
-        `value`, or a Series of items with the rows as its index. Repeated purchases of
-        an item count once.
+        The items that each row bought, as in `recall_at_k`.
     recommended : DataFrame
-        One ranked list per row: one line per item, with the columns `row`, `value` and
-        `rank`, in any order.
+        One ranked list per row, as in `recall_at_k`.
     k : int, default=10
         Number of top items of each list that count, 1 or more.
     per_row : bool, default=False
         Whether to return one score per row instead of their mean.
     row, value, rank : str, default="row", "value", "rank"
-        Names of the columns. The best item has the lowest `rank`. Only the order of the
-        ranks of a row matters; they may begin at 0 and skip numbers.
+        Names of the columns.
 
     Returns
     -------
@@ -294,12 +290,8 @@ def ndcg_at_k(
 
     Raises
     ------
-    ValueError
-        If a column is absent, a value is missing, a list repeats an item or a rank, or
-        no list belongs to a row with a purchase.
-    TypeError
-        If an argument is not a table, ranks are not numbers, or one table has numbers
-        where the other has text.
+    ValueError, TypeError
+        As in `recall_at_k`.
 
     Warns
     -----
@@ -366,19 +358,15 @@ def hit_rate_at_k(
     Parameters
     ----------
     bought : DataFrame or Series
-        The items that each row bought: one line per item, with the columns `row` and
-        `value`, or a Series of items with the rows as its index. Repeated purchases of
-        an item count once.
+        The items that each row bought, as in `recall_at_k`.
     recommended : DataFrame
-        One ranked list per row: one line per item, with the columns `row`, `value` and
-        `rank`, in any order.
+        One ranked list per row, as in `recall_at_k`.
     k : int, default=10
         Number of top items of each list that count, 1 or more.
     per_row : bool, default=False
         Whether to return one score per row instead of their mean.
     row, value, rank : str, default="row", "value", "rank"
-        Names of the columns. The best item has the lowest `rank`. Only the order of the
-        ranks of a row matters; they may begin at 0 and skip numbers.
+        Names of the columns.
 
     Returns
     -------
@@ -387,12 +375,8 @@ def hit_rate_at_k(
 
     Raises
     ------
-    ValueError
-        If a column is absent, a value is missing, a list repeats an item or a rank, or
-        no list belongs to a row with a purchase.
-    TypeError
-        If an argument is not a table, ranks are not numbers, or one table has numbers
-        where the other has text.
+    ValueError, TypeError
+        As in `recall_at_k`.
 
     Warns
     -----
@@ -446,19 +430,15 @@ def mean_reciprocal_rank(
     Parameters
     ----------
     bought : DataFrame or Series
-        The items that each row bought: one line per item, with the columns `row` and
-        `value`, or a Series of items with the rows as its index. Repeated purchases of
-        an item count once.
+        The items that each row bought, as in `recall_at_k`.
     recommended : DataFrame
-        One ranked list per row: one line per item, with the columns `row`, `value` and
-        `rank`, in any order.
+        One ranked list per row, as in `recall_at_k`.
     k : int or None, default=None
         Number of top items of each list that count, 1 or more; None for all.
     per_row : bool, default=False
         Whether to return one score per row instead of their mean.
     row, value, rank : str, default="row", "value", "rank"
-        Names of the columns. The best item has the lowest `rank`. Only the order of the
-        ranks of a row matters; they may begin at 0 and skip numbers.
+        Names of the columns.
 
     Returns
     -------
@@ -467,12 +447,8 @@ def mean_reciprocal_rank(
 
     Raises
     ------
-    ValueError
-        If a column is absent, a value is missing, a list repeats an item or a rank, or
-        no list belongs to a row with a purchase.
-    TypeError
-        If an argument is not a table, ranks are not numbers, or one table has numbers
-        where the other has text.
+    ValueError, TypeError
+        As in `recall_at_k`.
 
     Warns
     -----

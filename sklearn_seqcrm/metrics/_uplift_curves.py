@@ -162,25 +162,8 @@ def uplift_curve(
 
     Parameters
     ----------
-    y_true : array-like of shape (n,)
-        Observed outcomes of the rows: amounts, counts, or 1 and 0.
-    effect : array-like of shape (n,) or (n, n_arms - 1)
-        Predicted effects against control, or any score. Several columns are those of
-        the treatments in sorted order. Those of a DataFrame are found by the
-        labels of the treatments.
-    treatment : array-like of shape (n,)
-        Labels of the arms that the rows were in, of any type.
-    control : object, default=None
-        Label of the rows that were not contacted. None: 0 or False, where the labels
-        are 0 and 1 or booleans.
-    arm : object, default=None
-        Label of the treatment that is compared with control; rows of others are left
-        out. None if there is only one.
-    sample_weight : array-like of shape (n,) or None, default=None
-        Weights, not negative; None for a weight of 1 per row. For a treatment that was
-        not randomised, the inverse of the propensity of the row's own arm.
-    pos_label : int, float, bool, str or None, default=None
-        Label of `y_true` that counts as 1, all others as 0; None if it is numeric.
+    y_true, effect, treatment, control, arm, sample_weight, pos_label : object
+        As in `qini_curve`.
 
     Returns
     -------

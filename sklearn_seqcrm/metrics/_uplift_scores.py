@@ -144,31 +144,14 @@ def uplift_auc_score(
 
     Parameters
     ----------
-    y_true : array-like of shape (n,)
-        Observed outcomes of the rows: amounts, counts, or 1 and 0.
-    effect : array-like of shape (n,) or (n, n_arms - 1)
-        Predicted effects against control, or any score. Several columns are those of
-        the treatments in sorted order, or in that of `treatments`.
-        Those of a DataFrame are found by the labels of the treatments.
-    treatment : array-like of shape (n,)
-        Labels of the arms that the rows were in, of any type.
-    control : object, default=None
-        Label of the rows that were not contacted. None: 0 or False, where the labels
-        are 0 and 1 or booleans.
-    treatments : array-like of shape (n_arms,) or None, default=None
-        Labels of all arms, control first, such as an estimator's `treatments_`; None
-        for those that occur.
-    arm : object, default=None
-        Label of a treatment. None with several treatments: the mean of the scores of
-        each against control, rows of the others left out.
+    y_true, effect, treatment, control, treatments, arm : object
+        Outcomes, predicted effects, and arms, as in `qini_auc_score`.
     normalize : bool, default=True
         Whether to divide by the area of the reference order, see Notes. False: in
         outcomes per customer.
-    sample_weight : array-like of shape (n,) or None, default=None
-        Weights, not negative; None for a weight of 1 per row. For a treatment that was
-        not randomised, the inverse of the propensity of the row's own arm.
-    pos_label : int, float, bool, str or None, default=None
-        Label of `y_true` that counts as 1, all others as 0; None if it is numeric.
+    sample_weight, pos_label : object
+        Weights of rows, and the label of `y_true` that counts as 1, as in
+        `qini_auc_score`.
 
     Returns
     -------

@@ -23,6 +23,9 @@ class LSTMUpliftRegressor(BaseLSTMUplift):
     The network of `LSTMUpliftClassifier` with the losses of `LSTMRegressor`. `predict`
     returns the difference between the means under a treatment and under the control.
 
+    `LSTMClassifier` describes the parameters of the network and of its training in
+    more detail.
+
     Parameters
     ----------
     cell : {"lstm", "gru", "rnn"}, default="lstm"
@@ -32,50 +35,36 @@ class LSTMUpliftRegressor(BaseLSTMUplift):
     num_layers : int, default=1
         Number of recurrent layers.
     bidirectional : bool, default=False
-        Also process each history backwards. Rows of one customer then cannot share a
-        pass, so that the cost grows with the number of rows per customer.
+        Also process each history backwards. Rows then cannot share a pass.
     pooling : str or list of str, default=("last", "mean", "decay")
         Pooling of the outputs up to the cutoff of a row: ``"last"``, ``"mean"``,
-        ``"max"``, ``"attention"`` (learned weights), ``"decay"`` (exponentially decayed
-        means, one for each half-life of the encoder).
+        ``"max"``, ``"attention"``, ``"decay"``.
     bptt_steps : int or None, default=None
-        Truncated backpropagation through time: number of events after which training
-        cuts a history. The state is carried over the cut, the gradient is not. An event
-        then takes a fifth of the memory, which histories of tens of thousands of events
-        need. None: no cut.
+        Number of events after which training cuts a history, to save memory; None: no
+        cut.
     precision : {"float32", "bfloat16"}, default="float32"
-        Arithmetic of the recurrent layers. ``"bfloat16"`` has 8 of the 24 significant
-        bits, and is faster only if the processor (AVX512-BF16, AMX) or GPU supports it.
-        Training on other devices is an error; a model that was trained elsewhere
-        predicts there in float32.
+        Arithmetic of the recurrent layers.
     dropout : float, default=0.3
         Dropout probability, between recurrent layers and in the head.
     category_dropout : float, default=0.0
-        Probability that an event's level is masked in training, independently for each
-        field. 0.33 helps with texts, whose characters or words are levels; product
-        fields of shops did not gain.
+        Probability that an event's level is masked in training.
     head_sizes : array-like of int, default=(64,)
         Sizes of the hidden layers of the head; empty for a linear one.
     static_pieces : int, default=16
-        Largest number of pieces between quantiles into which the head cuts the range of
-        each numeric static. A piece has 100 training rows or more on average, of the
-        first call in `partial_fit`; equal values of a customer count once. 1 cuts
-        nothing: effects with thresholds, such as that of a sale price, are then learned
-        late or not at all.
+        Largest number of pieces into which the head cuts the range of each numeric
+        static; 1 cuts nothing.
     learning_rate : float, default=0.002
         Step size of AdamW.
     weight_decay : float, default=0.01
         Decoupled weight decay of AdamW.
     n_networks : int or "auto", default="auto"
         Size of the ensemble, whose effects are averaged. ``"auto"``: up to 5 with
-        little data, and 1 with `callbacks` and in `partial_fit`; see `LSTMClassifier`.
+        little data, and 1 with `callbacks` and in `partial_fit`.
     averaged_steps : int, default=200
-        Steps over which weights are averaged exponentially. Early stopping and
-        prediction use the average, which has less noise of batches than the weights of
-        the last step; 1 uses the latter.
+        Steps over which weights are averaged exponentially; 1: those of the last step.
     batch_size : int or "auto", default="auto"
-        Rows in a training step; long histories are run a few at a time. ``"auto"``:
-        128, or by the numbers of rows and customers; see `LSTMClassifier`.
+        Rows in a training step. ``"auto"``: 128, or by the numbers of rows and
+        customers.
     max_epochs : int or "auto", default="auto"
         Most passes over the training rows. ``"auto"``: 50 with early stopping, and 8
         without it, where more epochs overfit.
@@ -84,32 +73,22 @@ class LSTMUpliftRegressor(BaseLSTMUplift):
         ``"auto"``: with at least 50 customers, or 1,000 rows.
     validation : {"auto", "forward", "customers"}, default="auto"
         Rows that are set aside: ``"forward"`` in time, those at the latest cutoffs, or
-        all rows of some ``"customers"``. ``"auto"``: forward if the horizon of the
-        target is known and rows have several cutoffs, unless `callbacks` or
-        `warm_start` are set. See the Notes of `LSTMClassifier`.
+        all rows of some ``"customers"``. ``"auto"``: forward if that is possible; see
+        the Notes of `LSTMClassifier`.
     horizon : Timedelta, str, number or None, default=None
         Time from a cutoff until the label of its row is known, including the gap of the
         target. None: that of `y`, if it is a target of `sklearn_seqcrm.targets`. Set
         it to the longest one if `y` was computed from several targets.
     validation_fraction : float or "auto", default="auto"
-        Share of the customers set aside. ``"auto"``: 0.1 or, if that is less than 100
-        customers, up to 0.2. Forward in time: least share of the rows at the latest
-        cutoffs; ``"auto"``: 0.05, of which those of at most 1,000 customers are used.
+        Share of the customers set aside. Forward in time: least share of the rows.
     refit : bool, default=True
-        After validation forward in time, train a new network on all rows, for the
-        number of epochs in the middle of those with a small validation loss. With
+        After validation forward in time, train a new network on all rows. With
         ``loss="squared_error"``, ``"poisson"`` or ``"gamma"``, its learning rate falls
-        linearly to 0 in the second half of them. False, or customers: return to the
-        weights of the best epoch.
+        linearly to 0 in the second half of the epochs.
     select_fields : bool or "half", default=False
-        With `refit`, forward in time: find fields of events that do not help, those
-        whose permutation raises the validation loss by less than two standard errors,
-        and repeat the first training without them. If its loss (the least mean of three
-        successive epochs) is lower, the networks do not see these fields, named in
-        ``validation_["left_out"]``. ``"half"``: repeat it without any field. If the
-        mean of their outputs then has a lower loss, half of the networks, rounded down,
-        see only the times of events; a single network does if its own loss is lower
-        without fields. A fit takes up to three times as long.
+        With `refit`, forward in time: leave out fields of events that do not help, or
+        with ``"half"`` all fields in half of the networks, if that lowers the
+        validation loss. A fit takes up to three times as long.
     n_iter_no_change : int, default=5
         Epochs without improvement after which training stops.
     control : int, float, bool, str or None, default=None
@@ -122,26 +101,16 @@ class LSTMUpliftRegressor(BaseLSTMUplift):
         Loss of the outcomes of each treatment, of which all predict the mean, as in
         `LSTMRegressor`.
     callbacks : list of skorch callbacks or None, default=None
-        Called during training; each fit uses copies. Callbacks that monitor the
-        validation loss need ``early_stopping=True`` and, forward in time,
-        ``refit=False``. Callbacks of scikit-learn (1.9 or newer) are set by
-        ``set_callbacks`` instead.
+        Called during training; each fit uses copies.
     device : str or torch.device, default="cpu"
         Device of torch, such as ``"cuda"``.
     random_state : int, RandomState or None, default=None
-        Seed of the weights, the batches, the dropout and the validation split. With an
-        int, runs on a CPU repeat exactly, also in threads: torch's global generator is
-        neither used nor seeded. None draws a seed from NumPy's global generator, as
-        everywhere in scikit-learn.
+        Seed of the weights, the batches, the dropout and the validation split.
     pretrained : fitted LSTMEventModel or None, default=None
         Event model that provides the initial weights of the embeddings and recurrent
-        layers, which it learned from histories without labels. It has the same `cell`,
-        `hidden_size` and `num_layers`, and must not have seen events of a test period;
-        see the Notes of `LSTMClassifier`.
+        layers. It must not have seen events of a test period.
     warm_start : bool, default=False
         Continue training the networks of the last fit for `max_epochs` more.
-        Architecture and number of the networks, loss, weight decay and device must not
-        change. With an int as `random_state`, the same customers are set aside again.
     verbose : int, default=0
         1 prints a line for each training, and one for each of its epochs.
 
@@ -150,13 +119,11 @@ class LSTMUpliftRegressor(BaseLSTMUplift):
     treatments_ : ndarray of shape (n_arms,)
         Labels of the treatments: the control first, then the others, sorted.
     nets_ : list of skorch.NeuralNet
-        The trained nets, fewer than `n_networks` if a callback of scikit-learn ended
-        the fit before.
+        The trained nets.
     n_networks_ : int
         Number of these nets.
     net_ : skorch.NeuralNet
-        First of the nets; ``net_.history`` has the losses of each epoch of its last
-        training, and ``validation_["losses"]`` the validation losses of the first.
+        First of the nets; ``net_.history`` has the losses of each epoch.
     n_iter_ : int
         Number of epochs; the largest of several networks.
     validation_ : dict

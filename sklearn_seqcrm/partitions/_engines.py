@@ -56,37 +56,24 @@ class Engine(ABC):
     def collect(self, function: PartFunction) -> Iterator[Any]:
         """Return what a function returns for each partition, in their order.
 
-        Parameters
-        ----------
-        function : callable
-            Takes a `Part`, and can be pickled. Partitions without a customer may be
-            left out.
+        It takes a `Part`, and can be pickled. Partitions without a customer may be left
+        out.
         """
 
     @abstractmethod
     def frame(self, function: PartFunction, empty: pd.DataFrame) -> Any:
         """Return the tables of all partitions as one DataFrame of the engine.
 
-        Parameters
-        ----------
-        function : callable
-            As in `collect`; returns pandas tables with the columns of `empty`.
-        empty : DataFrame
-            A result without rows.
+        The `function`, as in `collect`, returns pandas tables with the columns of
+        `empty`, a result without rows.
         """
 
     @abstractmethod
     def join(self, rows: Any, customer: str, known: pd.Index) -> Self:
         """Return an engine with a second table, partitioned as the events are.
 
-        Parameters
-        ----------
-        rows : table
-            The second table.
-        customer : str
-            Its customer column.
-        known : Index
-            A customer of the events, whose type those of `rows` must have.
+        `customer` is the customer column of its `rows`, and `known` a customer of the
+        events, whose type the customers of `rows` must have.
         """
 
     @abstractmethod

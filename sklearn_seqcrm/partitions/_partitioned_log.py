@@ -15,12 +15,12 @@ from sklearn_seqcrm._store import (
     as_list,
     check_list,
     describe_fields,
-    warn_date_like_times,
 )
 from sklearn_seqcrm._typing import Duration, IntoTable, ListLike, Time
 from sklearn_seqcrm.events import (
     EventLog,
     read_rows,
+    warn_date_like_times,
     warn_far_beginning,
     warn_far_observation,
     warn_infinite,

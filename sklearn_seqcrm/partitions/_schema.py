@@ -32,12 +32,12 @@ from sklearn_seqcrm._store import (
     Kinds,
     ObservationWindow,
     Timeline,
-    are_date_like,
     is_of_kinds,
     join_ids,
 )
 from sklearn_seqcrm.events import (
     EventLog,
+    are_date_like,
     count_infinite,
     fields_of_other_zone,
     read_events,

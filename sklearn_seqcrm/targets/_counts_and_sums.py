@@ -206,24 +206,16 @@ def future_count(
     X : DataFrame, Series or HistoryArray of n rows
         Rows with raw histories, from `EventLog.attach` or `EventLog.snapshots`.
     horizon : Timedelta, str, number, or list of these
-        Length of the window ``[cutoff + gap, cutoff + gap + horizon)``: anything
-        ``pd.Timedelta`` takes, or a number if the times of the log are plain numbers.
-        A list gives one target per horizon.
+        Length of the window ``[cutoff + gap, cutoff + gap + horizon)``. A list gives
+        one target per horizon.
     gap : Timedelta, str or number, default=0
-        Embargo between the cutoff and the window, for example the time that an action
-        needs to take effect.
+        Embargo between the cutoff and the window.
     censored : {"raise", "drop", "nan"}, default="raise"
-        What to do with rows whose window runs past the end of the record: raise an
-        error, drop the row, or return a missing target. With several horizons, "drop"
-        drops a row if any of its windows is incomplete, and "nan" is decided window by
-        window.
+        What to do with rows whose window runs past the end of the record, as in
+        `churned`.
     observed_until : array-like of shape (n,) or None, default=None
-        Last time at which each customer was observed, such as the end of a contract or
-        of a consent; missing: until the end of the log. Later events do not count, and
-        windows that run past it are incomplete. A date means its midnight, unless all
-        events are at midnights, and 23:59:59 the whole day, as for a log. It tells the
-        future, so keep it out of the columns that a model reads. None: all customers
-        were observed until the end of the log.
+        Last time at which each customer was observed, as in `churned`. None: the end of
+        the log.
     history : str, int or None, default=None
         Name of the history column; None: the only one.
     kinds : str, list of str or None, default=None
@@ -264,8 +256,7 @@ def future_count(
     UserWarning
         If `kinds` is None and the log was merged from several kinds by
         `EventLog.concat`.
-        Also if all times of `observed_until` are midnights and those of events are not,
-        or it has the index of `X` in another order: rows are matched by position.
+        Also, as in `churned`, about `observed_until`.
 
     See Also
     --------
@@ -275,15 +266,7 @@ def future_count(
 
     Notes
     -----
-    Events that belong to the history do not count: with
-    ``attach(allow_exact_matches=True)`` these include the events at the cutoff.
-
-    A window is complete if it ends within the record of the log, which reaches up to
-    and including ``observed_until``. If all times are midnights (of UTC, where they
-    have a time zone) or whole numbers, the record includes that whole day or unit: with
-    days until 31 December, a window that ends before 1 January is complete. All kinds
-    of events share one end of the record; if a kind was recorded for a shorter time,
-    pass its end to `EventLog.concat`.
+    The Notes of `churned` say which events do not count, and when a window is complete.
 
     Examples
     --------
@@ -360,24 +343,16 @@ def future_sum(
         Numeric field of the log, for example the amount of an order. Missing and
         infinite values count as 0.
     horizon : Timedelta, str, number, or list of these
-        Length of the window ``[cutoff + gap, cutoff + gap + horizon)``: anything
-        ``pd.Timedelta`` takes, or a number if the times of the log are plain numbers.
-        A list gives one target per horizon.
+        Length of the window ``[cutoff + gap, cutoff + gap + horizon)``. A list gives
+        one target per horizon.
     gap : Timedelta, str or number, default=0
-        Embargo between the cutoff and the window, for example the time that an action
-        needs to take effect.
+        Embargo between the cutoff and the window.
     censored : {"raise", "drop", "nan"}, default="raise"
-        What to do with rows whose window runs past the end of the record: raise an
-        error, drop the row, or return a missing target. With several horizons, "drop"
-        drops a row if any of its windows is incomplete, and "nan" is decided window by
-        window.
+        What to do with rows whose window runs past the end of the record, as in
+        `churned`.
     observed_until : array-like of shape (n,) or None, default=None
-        Last time at which each customer was observed, such as the end of a contract or
-        of a consent; missing: until the end of the log. Later events do not count, and
-        windows that run past it are incomplete. A date means its midnight, unless all
-        events are at midnights, and 23:59:59 the whole day, as for a log. It tells the
-        future, so keep it out of the columns that a model reads. None: all customers
-        were observed until the end of the log.
+        Last time at which each customer was observed, as in `churned`. None: the end of
+        the log.
     history : str, int or None, default=None
         Name of the history column; None: the only one.
     kinds : str, list of str or None, default=None
@@ -412,8 +387,7 @@ def future_sum(
     UserWarning
         If `kinds` is None and the log was merged from several kinds by
         `EventLog.concat`, and more than one of them has the field.
-        Also if all times of `observed_until` are midnights and those of events are not,
-        or it has the index of `X` in another order: rows are matched by position.
+        Also, as in `churned`, about `observed_until`.
 
     See Also
     --------
@@ -423,15 +397,7 @@ def future_sum(
 
     Notes
     -----
-    Events that belong to the history do not count: with
-    ``attach(allow_exact_matches=True)`` these include the events at the cutoff.
-
-    A window is complete if it ends within the record of the log, which reaches up to
-    and including ``observed_until``. If all times are midnights (of UTC, where they
-    have a time zone) or whole numbers, the record includes that whole day or unit: with
-    days until 31 December, a window that ends before 1 January is complete. All kinds
-    of events share one end of the record; if a kind was recorded for a shorter time,
-    pass its end to `EventLog.concat`.
+    The Notes of `churned` say which events do not count, and when a window is complete.
 
     Missing values count as 0, because in a log of several kinds of events a field is
     missing wherever a kind lacks it: a return has no price. Infinite values, such as

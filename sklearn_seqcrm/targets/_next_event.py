@@ -47,23 +47,17 @@ def next_value(
     field : str
         Field of the log, for example the amount or the category of an order.
     horizon : Timedelta, str, number or None, default=None
-        Length of the window ``[cutoff + gap, cutoff + gap + horizon)``: anything
-        ``pd.Timedelta`` takes, or a number if the times of the log are plain numbers.
-        None: a window without an end.
+        Length of the window ``[cutoff + gap, cutoff + gap + horizon)``. None: a window
+        without an end.
     gap : Timedelta, str or number, default=0
-        Embargo between the cutoff and the window, for example the time that an action
-        needs to take effect.
+        Embargo between the cutoff and the window.
     censored : {"raise", "drop", "nan"}, default="raise"
         What to do with rows whose window runs past the end of the record or, without a
         horizon, whose next event has not been recorded: raise an error, drop the row,
         or return a missing target.
     observed_until : array-like of shape (n,) or None, default=None
-        Last time at which each customer was observed, such as the end of a contract or
-        of a consent; missing: until the end of the log. Later events do not count, and
-        windows that run past it are incomplete. A date means its midnight, unless all
-        events are at midnights, and 23:59:59 the whole day, as for a log. It tells the
-        future, so keep it out of the columns that a model reads. None: all customers
-        were observed until the end of the log.
+        Last time at which each customer was observed, as in `churned`. None: the end of
+        the log.
     history : str, int or None, default=None
         Name of the history column; None: the only one.
     kinds : str, list of str or None, default=None
@@ -96,8 +90,7 @@ def next_value(
     UserWarning
         If `kinds` is None and the log was merged from several kinds by
         `EventLog.concat`, unless `field` holds the kinds.
-        Also if all times of `observed_until` are midnights and those of events are not,
-        or it has the index of `X` in another order: rows are matched by position.
+        Also, as in `churned`, about `observed_until`.
 
     See Also
     --------
@@ -106,15 +99,7 @@ def next_value(
 
     Notes
     -----
-    Events that belong to the history do not count: with
-    ``attach(allow_exact_matches=True)`` these include the events at the cutoff.
-
-    A window is complete if it ends within the record of the log, which reaches up to
-    and including ``observed_until``. If all times are midnights (of UTC, where they
-    have a time zone) or whole numbers, the record includes that whole day or unit: with
-    days until 31 December, a window that ends before 1 January is complete. All kinds
-    of events share one end of the record; if a kind was recorded for a shorter time,
-    pass its end to `EventLog.concat`.
+    The Notes of `churned` say which events do not count, and when a window is complete.
 
     Without a horizon, ``censored="drop"`` keeps the rows whose next event came before
     the log ended. Near that end these are the customers who return soon, and what they
@@ -193,23 +178,17 @@ def time_to_next(
     X : DataFrame, Series or HistoryArray of n rows
         Rows with raw histories, from `EventLog.attach` or `EventLog.snapshots`.
     horizon : Timedelta, str, number or None, default=None
-        Length of the window ``[cutoff + gap, cutoff + gap + horizon)``: anything
-        ``pd.Timedelta`` takes, or a number if the times of the log are plain numbers.
-        None: a window without an end.
+        Length of the window ``[cutoff + gap, cutoff + gap + horizon)``. None: a window
+        without an end.
     gap : Timedelta, str or number, default=0
-        Embargo between the cutoff and the window, for example the time that an action
-        needs to take effect.
+        Embargo between the cutoff and the window.
     censored : {"raise", "drop", "nan", "keep"}, default="raise"
         What to do with rows whose window runs past the end of the record or, without a
         horizon, whose next event has not been recorded: raise an error, drop the row,
         return a missing target, or keep the censored time.
     observed_until : array-like of shape (n,) or None, default=None
-        Last time at which each customer was observed, such as the end of a contract or
-        of a consent; missing: until the end of the log. Later events do not count, and
-        windows that run past it are incomplete. A date means its midnight, unless all
-        events are at midnights, and 23:59:59 the whole day, as for a log. It tells the
-        future, so keep it out of the columns that a model reads. None: all customers
-        were observed until the end of the log.
+        Last time at which each customer was observed, as in `churned`. None: the end of
+        the log.
     history : str, int or None, default=None
         Name of the history column; None: the only one.
     kinds : str, list of str or None, default=None
@@ -254,8 +233,7 @@ def time_to_next(
     UserWarning
         If `kinds` is None and the log was merged from several kinds by
         `EventLog.concat`.
-        Also if all times of `observed_until` are midnights and those of events are not,
-        or it has the index of `X` in another order: rows are matched by position.
+        Also, as in `churned`, about `observed_until`.
 
     See Also
     --------
@@ -265,15 +243,7 @@ def time_to_next(
 
     Notes
     -----
-    Events that belong to the history do not count: with
-    ``attach(allow_exact_matches=True)`` these include the events at the cutoff.
-
-    A window is complete if it ends within the record of the log, which reaches up to
-    and including ``observed_until``. If all times are midnights (of UTC, where they
-    have a time zone) or whole numbers, the record includes that whole day or unit: with
-    days until 31 December, a window that ends before 1 January is complete. All kinds
-    of events share one end of the record; if a kind was recorded for a shorter time,
-    pass its end to `EventLog.concat`.
+    The Notes of `churned` say which events do not count, and when a window is complete.
 
     The two columns are the event indicator and the observed time ``min(T, C)`` of
     survival analysis, with the time ``T`` to the event and the censoring time ``C``.

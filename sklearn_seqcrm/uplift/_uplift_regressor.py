@@ -17,6 +17,8 @@ class UpliftRegressor(BaseUplift):
     any estimator of the rows of `X`: a network or boosted trees in a pipeline on
     histories, a hybrid, or an estimator of plain tables.
 
+    `UpliftClassifier` describes the parameters in more detail.
+
     Parameters
     ----------
     estimator : estimator or None, default=None
@@ -24,19 +26,14 @@ class UpliftRegressor(BaseUplift):
         It is cloned. None: `HistoryAggregator` and small trees of
         ``HistGradientBoostingRegressor``.
     learner : {"s", "t", "x", "dr", "r"}, default="x"
-        Meta-learner. ``"s"``: one model of outcomes, which reads the treatment as
-        columns of `X`. ``"t"``: a model of outcomes for each treatment. ``"x"``:
-        effects imputed by these models, regressed on `X`. ``"dr"``: doubly robust
-        pseudo-outcomes, regressed on `X`. ``"r"``: residual outcomes regressed on
-        residual treatments. See Notes.
+        Meta-learner, as in `UpliftClassifier`.
     effect_estimator : estimator or None, default=None
         Regressor of effects, for ``"x"``, ``"dr"`` and ``"r"``. None: `estimator`
         with the default loss, because pseudo-outcomes may be negative.
     propensity : {"learned", "constant"}, default="learned"
-        Probability of each treatment given the row, for ``"x"``, ``"dr"`` and ``"r"``.
-        ``"constant"``: the share of each treatment, for experiments in which customers
-        were drawn at random. ``"learned"``: by `propensity_estimator`, where customers
-        were chosen. Known probabilities are an argument of `fit`.
+        Probability of each treatment given the row, for ``"x"``, ``"dr"`` and ``"r"``:
+        the share of each treatment, or learned by `propensity_estimator`. Known
+        probabilities are an argument of `fit`.
     propensity_estimator : estimator or None, default=None
         Classifier of the treatment, with ``predict_proba``. None: the classifier that
         is like `estimator`: its steps, and for the last step the class of the same
@@ -47,20 +44,17 @@ class UpliftRegressor(BaseUplift):
         and 1 or booleans; other labels need it, also 0, 1 and 2.
     cv : int, splitter, iterable of splits or None, default=3
         Cross-fitting, for ``"x"``, ``"dr"`` and ``"r"``. An int: number of folds of
-        customers, each row of a table without histories being one; None: 3. A splitter
-        such as ``CutoffSplit(3)``: folds forward in time, see Notes. It splits all
-        rows, also those of weight 0, once for all samples of `n_bootstraps`.
+        customers; None: 3. A splitter such as ``CutoffSplit(3)``: folds forward in
+        time.
     min_propensity : float, default=0.05
         Learned propensities below it are set to it, or to half the share of the arm if
-        that is less: a few rows of small propensity would have most of the weight.
-        Between 0 and 0.5. Given ones stay.
+        that is less. Between 0 and 0.5.
     overlap_weights : bool, default=True
-        Whether ``"dr"`` weights rows by the overlap of arms, see Notes. Without effect
-        if `effect_estimator` takes no `sample_weight`, or propensities are constant.
+        Whether ``"dr"`` weights rows by the overlap of arms.
     calibrate : bool, default=True
         Whether ``"dr"`` and ``"r"`` fit models of effects on two thirds of the
-        customers each, and correct the spread of their mean by the other customers, see
-        Notes. False: one model of all rows; a fit then takes two thirds of the time.
+        customers each, and correct the spread of their mean by the other customers.
+        False: one model of all rows.
     n_bootstraps : int, default=0
         Number of samples of customers for `predict_interval`, each with a fit of all
         models; 50 or more for intervals.
@@ -89,119 +83,14 @@ class UpliftRegressor(BaseUplift):
 
     See Also
     --------
-    UpliftClassifier : The same for two classes.
+    UpliftClassifier : The same for two classes, with notes on the learners.
     sklearn_seqcrm.model_selection.compare_models : Differences between models.
 
     Notes
     -----
-    With the outcome ``Y``, the treatment ``T``, the models of outcomes ``m_k(x) = E[Y |
-    T=k, x]`` and propensities ``e_k(x) = P(T=k | x)``, the effect of treatment ``k`` is
-    ``tau_k(x) = m_k(x) - m_0(x)``, 0 being control. It is the effect of the treatment
-    if, given `X`, treatments were as good as random, and if customers do not influence
-    each other; no data can show this. The learners, of which ``"x"``, ``"dr"`` and
-    ``"r"`` regress a pseudo-outcome on `X`::
-
-        "s"   m(x, t) of all rows;  tau_k = m(x, k) - m(x, 0)
-        "t"   m_k of the rows of each arm;  tau_k = m_k - m_0
-        "x"   D_1 = Y - m_0 of treated rows, D_0 = m_k - Y of control rows;
-              tau_k = g E[D_0 | x] + (1 - g) E[D_1 | x],  g = e_k / (e_0 + e_k)
-        "dr"  phi_k = m_k - m_0 + 1[T=k] (Y - m_k) / e_k - 1[T=0] (Y - m_0) / e_0;
-              tau_k = E[phi_k | x]
-        "r"   tau_k minimises sum (T - p)**2 ((Y - m) / (T - p) - tau)**2 over the rows
-              of two arms, with m = E[Y | x] and p = e_k / (e_0 + e_k)
-
-    (Künzel et al. [1]_ for S, T and X, Kennedy [2]_, Nie and Wager [3]_.) A model of
-    outcomes that shrinks differences between arms, as boosted trees and networks do,
-    makes ``"s"`` conservative. In ``"t"``, the errors of separate models add up.
-    ``"dr"`` has the right mean effect if either outcomes or propensities are right, and
-    ``"r"`` is less sensitive to propensities near 0 and 1. In simulations ``"x"`` was
-    more accurate than both, and varied less between samples than ``"s"`` and ``"t"``.
-    Where customers were chosen by a rule, its mean effect was less right than that of
-    ``"dr"``.
-
-    **Cross-fitting.** ``m`` and ``e`` of a row come from models that saw no row of its
-    customer: the outcome of a row would otherwise be in its own pseudo-outcome. They
-    may have seen other customers at later cutoffs. That is no leak, because it is not a
-    prediction of the future: events at one date, such as a sale, are to be removed from
-    outcomes and propensities. To use only labels that were known at the cutoff, pass
-    ``cv=CutoffSplit(3)``: each of its folds is divided by customers into three, and
-    rows at cutoffs before the first fold are left out of the regression on effects. To
-    evaluate effects forward in time, use `CutoffSplit` around the whole estimator. For
-    rows to predict, the models of the folds are averaged.
-
-    **Propensities.** Learned ones are scaled, ``softmax_k(a_k + b log e_k)`` with ``b
-    >= 0`` of largest likelihood on rows of other customers. If treatments are random,
-    ``b`` is near 0 and propensities are nearly the shares of the arms, so that
-    ``"learned"`` costs little in an experiment. `predict` with ``"x"`` weighs by the
-    share of arms where propensities were given.
-
-    **Overlap weights.** A pseudo-outcome of ``"dr"`` has about ``1 / e_k + 1 / e_0``
-    times the variance of the outcome. With the weights ``e_0 e_k / (e_0 + e_k)``, rows
-    count by the inverse variance, as they do with ``"r"`` [4]_. Weights that depend on
-    `X` alone leave ``E[phi_k | x]`` as it is. Differences that the model of effects
-    does not resolve are averaged over customers who could have been in both arms, and
-    over all customers with ``overlap_weights=False``.
-
-    **Calibration.** Pseudo-outcomes are noisy, and flexible models fit the noise. With
-    ``calibrate=True`` there is a model ``tau_g`` of effects for each group ``g`` of
-    customers, fitted on the others, and the effect is ``a + b mean_g tau_g``. The slope
-    ``b >= 0`` is that of ``phi`` on the ``tau_g`` that did not see the customer, by
-    weighted least squares, times ``mean_g v(tau_g) / v(mean_g tau_g)``, where ``v`` is
-    the variance over rows; ``a`` makes the mean effect that of ``phi``. This is the
-    cross-calibration of [5]_ with a line. If the effects of models are noise, ``b`` is
-    about 0, and all customers get the mean effect. The ratio of variances is at most
-    the number of groups, and ``b > 1`` with the standard error ``s`` over customers
-    becomes ``1 + max(0, d - s**2 / d)``, ``d = b - 1``: with few customers, models that
-    shrink effects would otherwise get slopes of 10 or 30 by chance.
-
-    **The decision in the history.** Past contacts are events like others, and often
-    confounders: keep them. The contact that is being decided must not be one of them.
-    `fit` raises an error if all customers with some level in the last moment of a
-    history, or with an event at the cutoff (`allow_exact_matches` of
-    ``EventLog.attach``), are in one arm, unless chance explains it: with the share
-    ``s`` of that arm, ``s ** n_customers >= 1e-6``. A contact that is logged some time
-    before the cutoff, as the same type of event as earlier contacts, is not found: set
-    the cutoff to the time of the decision. In encoded histories, which a meta-learner
-    within `make_history_pipeline` gets, only events at the cutoff are found: put the
-    pipeline into the meta-learner, ``UpliftRegressor(make_history_pipeline(...))``. A
-    column of a DataFrame of which one value marks the rows of an arm is an error, too:
-    the treatment itself, or a discount that is 0 without a contact.
-
-    **Intervals.** A sample draws customers with replacement, each with all of their
-    rows, and all models are fitted again with other seeds. A sample without an arm is
-    drawn again. The intervals cover the sampling of customers and the seeds of
-    networks, not the bias of estimators that shrink effects: with boosted trees,
-    intervals of 90% contained 90% of the true effects with ``"t"`` in simulations, and
-    75% with ``"dr"``, which is more accurate. ``n_networks`` of networks averages
-    seeds: the variance is smaller, in predictions and in intervals.
-
-    **Weights.** `sample_weight` is passed to the last step of each pipeline, by a
-    request of metadata routing where there is one, and else by the name of the step.
-
-    **Other packages.** econml 0.17 has these learners for tables of numbers. It
-    converts `X` to floats, so that histories raise a TypeError, and its folds are of
-    rows. With the same folds, propensities and linear models, without calibration and
-    overlap weights, ``"t"``, ``"dr"`` and ``"r"`` have its effects to 8 digits.
-    scikit-uplift 0.5 passes DataFrames on to estimators, also with histories, but has
-    S- and T-learners of two arms only.
-
-    References
-    ----------
-    .. [1] Künzel, S. R., Sekhon, J. S., Bickel, P. J. and Yu, B. (2019). Metalearners
-       for estimating heterogeneous treatment effects using machine learning. PNAS
-       116(10).
-       https://doi.org/10.1073/pnas.1804597116
-    .. [2] Kennedy, E. H. (2023). Towards optimal doubly robust estimation of
-       heterogeneous causal effects. Electronic Journal of Statistics 17(2).
-       https://doi.org/10.1214/23-EJS2157
-    .. [3] Nie, X. and Wager, S. (2021). Quasi-oracle estimation of heterogeneous
-       treatment effects. Biometrika 108(2). https://doi.org/10.1093/biomet/asaa076
-    .. [4] Fisher, A. (2024). The connection between R-learning and inverse-variance
-       weighting for estimation of heterogeneous treatment effects. ICML.
-       https://arxiv.org/abs/2307.09700
-    .. [5] van der Laan, L., Ulloa-Pérez, E., Carone, M. and Luedtke, A. (2023). Causal
-       isotonic calibration for heterogeneous treatment effects. ICML.
-       https://arxiv.org/abs/2302.14011
+    The Notes of `UpliftClassifier` hold for numbers, too: the learners, cross-fitting,
+    propensities, weights, calibration, intervals, and the contact that is being
+    decided, which must not be in the history.
 
     Examples
     --------

@@ -146,12 +146,7 @@ def bar_numbers(at: np.ndarray, n_bars: int) -> np.ndarray:
 def places(times: np.ndarray, first: Any, last: Any) -> np.ndarray:
     """Return positions of times between two ends, from 0 to 1; 1 if the ends are equal.
 
-    Parameters
-    ----------
-    times : ndarray of shape (n,)
-        Times on the axis of a clock.
-    first, last : int or float
-        The ends; all times lie between them.
+    `times` (n,) are on the axis of a clock, and lie between the ends.
     """
     # Floats lose some nanoseconds, far less than a pixel.
     length = float(last) - float(first)

@@ -156,24 +156,12 @@ class Aggregates:
     def learning(cls, log: RawLog, parameters: Any) -> Learning[Self]:
         """Choose the aggregates by the events that training rows see.
 
-        Parameters
-        ----------
-        log : RawLog
-            A log with the clock, the fields and the kinds of training; its events are
-            not used.
-        parameters : HistoryAggregator
-            Its parameters `lookbacks`, `half_lives`, `moments`, `max_levels`,
-            `max_features` and `time_unit` are read.
+        The `log` has the clock, the fields and the kinds of training; its events are
+        not used. Of the `parameters`, a HistoryAggregator, `lookbacks`, `half_lives`,
+        `moments`, `max_levels`, `max_features` and `time_unit` are read.
 
-        Yields
-        ------
-        Pass
-            Passes over `SeenEvents`: one for counts, up to four for quantiles.
-
-        Returns
-        -------
-        Aggregates
-            The aggregates; `keep` then drops those without values.
+        Yields passes over `SeenEvents`: one for counts, up to four for quantiles.
+        `keep` then drops aggregates without values.
         """
         counts = yield Pass(EventCounts.of, EventCounts.merge)
         typical = yield from TypicalTimes.learning(counts.n_between, counts.n_rows)
@@ -212,19 +200,10 @@ class Aggregates:
         self.names = list(compress(self.names, kept))
 
     def frame(self, rows: Rows, column: str) -> pd.DataFrame:
-        """Compute the aggregates of rows.
+        """Compute the aggregates of rows, (n, n_features), in columns called `names`.
 
-        Parameters
-        ----------
-        rows : Rows of n
-            Rows of a log with the fields of the training log.
-        column : str
-            Name of the history column, for errors.
-
-        Returns
-        -------
-        DataFrame of shape (n, n_features)
-            Columns called `names`.
+        The log of the rows has the fields of the training log; errors name the history
+        `column`.
         """
         values, order = self._compute(rows, column)  # (n_features, n)
         place = inverse_permutation(order)

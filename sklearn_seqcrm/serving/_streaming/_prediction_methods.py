@@ -70,9 +70,7 @@ class PredictionsMixin(ABC):
 
         Parameters
         ----------
-        rows : DataFrame of shape (n, n_columns)
-            As in `predict`.
-        cutoff : str, datetime, number or None, default=None
+        rows, cutoff : object
             As in `predict`.
 
         Returns
@@ -91,9 +89,7 @@ class PredictionsMixin(ABC):
 
         Parameters
         ----------
-        rows : DataFrame of shape (n, n_columns)
-            As in `predict`.
-        cutoff : str, datetime, number or None, default=None
+        rows, cutoff : object
             As in `predict`.
 
         Returns
@@ -111,9 +107,7 @@ class PredictionsMixin(ABC):
 
         Parameters
         ----------
-        rows : DataFrame of shape (n, n_columns)
-            As in `predict`.
-        cutoff : str, datetime, number or None, default=None
+        rows, cutoff : object
             As in `predict`.
 
         Returns
@@ -131,9 +125,7 @@ class PredictionsMixin(ABC):
 
         Parameters
         ----------
-        rows : DataFrame of shape (n, n_columns)
-            As in `predict`.
-        cutoff : str, datetime, number or None, default=None
+        rows, cutoff : object
             As in `predict`.
 
         Returns
@@ -154,9 +146,7 @@ class PredictionsMixin(ABC):
 
         Parameters
         ----------
-        rows : DataFrame of shape (n, n_columns)
-            As in `predict`.
-        cutoff : str, datetime, number or None, default=None
+        rows, cutoff : object
             As in `predict`.
         quantiles : float, array-like of shape (q,) or None, default=None
             As in `LSTMRegressor.predict_quantiles`.
@@ -176,9 +166,7 @@ class PredictionsMixin(ABC):
 
         Parameters
         ----------
-        rows : DataFrame of shape (n, n_columns)
-            As in `predict`.
-        cutoff : str, datetime, number or None, default=None
+        rows, cutoff : object
             As in `predict`.
 
         Returns
@@ -200,9 +188,7 @@ class PredictionsMixin(ABC):
 
         Parameters
         ----------
-        rows : DataFrame of shape (n, n_columns)
-            As in `predict`.
-        cutoff : str, datetime, number or None, default=None
+        rows, cutoff : object
             As in `predict`.
         horizon : duration, float or array-like of shape (n,)
             Length of time from the cutoff on, as in
@@ -227,9 +213,7 @@ class PredictionsMixin(ABC):
 
         Parameters
         ----------
-        rows : DataFrame of shape (n, n_columns)
-            As in `predict`.
-        cutoff : str, datetime, number or None, default=None
+        rows, cutoff : object
             As in `predict`.
         return_array : bool, default=False
             Whether to return values at `unique_times_` instead of functions.
@@ -254,9 +238,7 @@ class PredictionsMixin(ABC):
 
         Parameters
         ----------
-        rows : DataFrame of shape (n, n_columns)
-            As in `predict`.
-        cutoff : str, datetime, number or None, default=None
+        rows, cutoff : object
             As in `predict`.
         return_array : bool, default=False
             Whether to return values at `unique_times_` instead of functions.
@@ -282,9 +264,7 @@ class PredictionsMixin(ABC):
 
         Parameters
         ----------
-        rows : DataFrame of shape (n, n_columns)
-            As in `predict`.
-        cutoff : str, datetime, number or None, default=None
+        rows, cutoff : object
             As in `predict`.
         times : duration, float, array-like of shape (n_times,) or None, default=None
             As in `LSTMSurvival.predict_cumulative_incidence`.
@@ -305,9 +285,7 @@ class PredictionsMixin(ABC):
 
         Parameters
         ----------
-        rows : DataFrame of shape (n, n_columns)
-            As in `predict`.
-        cutoff : str, datetime, number or None, default=None
+        rows, cutoff : object
             As in `predict`.
         q : float or array-like of shape (n_q,), default=0.5
             Probabilities, strictly between 0 and 1. The default gives the median time.

@@ -527,14 +527,8 @@ class StreamingScorer(PredictionsMixin):
             File that `to_parquet` wrote.
         pipeline : Pipeline
             The pipeline that made the states.
-        customer, time : str or dict of str to str
-            As in `StreamingScorer`, and so are the options below.
-        allow_exact_matches : bool, default=False
-            Whether a row sees the events at its cutoff.
-        late : {"raise", "ignore"}, default="raise"
-            What to do with late events.
-        max_customers : int or None, default=None
-            How many customers to remember.
+        customer, time, allow_exact_matches, late, max_customers : object
+            As in `StreamingScorer`.
         dtype : {"float32", "float16"}, default="float32"
             Type of the stored states; the one that `to_parquet` wrote.
 

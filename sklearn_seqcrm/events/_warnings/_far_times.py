@@ -1,4 +1,4 @@
-"""Times that are too far from those of a log: errors of arithmetic, and warnings.
+"""Warnings about times that are far from those of a log: cutoffs, and kinds that end.
 
 ::
 
@@ -12,7 +12,6 @@ ends long before the others.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._stacklevel import warn_user
-from sklearn_seqcrm._store import MAX_TICK, Clock, Timeline
+from sklearn_seqcrm._store import Clock, Timeline
 
 # Cutoffs may lie this share of the span after the end of observation without a warning.
 # For datetimes, it is a month at least: a young log may be updated as rarely. Plain
@@ -32,56 +31,11 @@ _EARLY, _EARLY_DAYS = 0.1, 7
 _FEW = 20
 
 
-def check_time_range(
-    timeline: Timeline, what: str, times: np.ndarray | None = None
-) -> None:
-    """Raise a ValueError if differences of times overflow.
-
-    Everything computed from times, such as the age of an event, is a difference. In
-    int64 an overflow would turn the oldest event into the latest one; floats would be
-    infinite.
-
-    The `timeline` is that of a log, `times` are further ones on its axis; the error
-    calls them `what`.
-    """
-    low, high = timeline.span
-    clock = timeline.clock
-    if times is not None and len(times):
-        low, high = min(low, times.min().item()), max(high, times.max().item())
-    if clock.dtype == "float64":
-        fits = math.isfinite(high - low)
-    else:
-        fits = high - low <= MAX_TICK
-    if not fits:
-        raise ValueError(
-            f"{what} make the log span from {clock.as_scalar(low)} to "
-            f"{clock.as_scalar(high)}, which is more than {_longest_span(clock)}. "
-            "Leave out times that mean 'never' or 'unknown', or use a coarser unit."
-        )
-
-
-def _longest_span(clock: Clock) -> str:
-    """Describe the largest difference on an axis."""
-    if clock.dtype == "float64":
-        return "floats can be apart"
-    if clock.unit is None:
-        return "integers of 64 bits can be apart"
-    years = MAX_TICK // (clock.whole_step * 366)
-    return f"the {years:,} years that times of its unit {clock.unit} can be apart"
-
-
 def warn_late_cutoffs(timeline: Timeline, cutoff: np.ndarray) -> None:
     """Warn of cutoffs long after the end of observation.
 
-    Features that count from the cutoff would show inactive customers, although nothing
-    was observed.
-
-    Parameters
-    ----------
-    timeline : Timeline
-        Times and observation window of a log.
-    cutoff : ndarray of shape (n,)
-        Cutoffs on its axis.
+    Features that count from the `cutoff` (n,) would show inactive customers, although
+    nothing was observed.
     """
     clock, (first, last) = timeline.clock, timeline.span
     latest, end = cutoff.max(initial=last), max(timeline.end, last)
@@ -113,12 +67,7 @@ def longest_silence(span: Any, clock: Clock) -> Any:
 def warn_early_cutoffs(timeline: Timeline, cutoffs: np.ndarray) -> None:
     """Warn if no cutoff lies after the first event, so that no history has any.
 
-    Parameters
-    ----------
-    timeline : Timeline
-        Times of a log with events.
-    cutoffs : ndarray of shape (n,)
-        Ascending cutoffs on its axis.
+    `cutoffs` (n,) are ascending, and the log has events.
     """
     clock, first = timeline.clock, timeline.times.min()
     if cutoffs[-1] > first:

@@ -12,7 +12,7 @@ import numpy as np
 
 from sklearn_seqcrm._stacklevel import warn_user
 from sklearn_seqcrm._store import Clock, Timeline
-from sklearn_seqcrm.events._time_range import as_code, longest_silence
+from sklearn_seqcrm.events._warnings._far_times import as_code, longest_silence
 
 # Late events, of a wrong date, are at most this share of all, or one of this many. The
 # last event of fewer is no scale for the end of observation, either.
@@ -39,7 +39,7 @@ def warn_wrong_dates(timeline: Timeline, time: str, observed_until: Any) -> None
     None: nothing, so that nothing confirms late events.
     """
     if observed_until is None:
-        warn_isolated_events(timeline, time)
+        _warn_isolated_events(timeline, time)
     warn_far_beginning(timeline.clock, timeline.times, time)
     warn_far_observation(timeline)
 
@@ -53,14 +53,14 @@ def warn_wrong_new_dates(
     """
     if observed_until is None:
         last = before.times.max(initial=timeline.times.min())
-        warn_isolated_events(timeline, time, since=last)
+        _warn_isolated_events(timeline, time, since=last)
     elif timeline.observed_until != before.observed_until:
         warn_far_observation(timeline)
     if timeline.span[0] < before.span[0]:
         warn_far_beginning(timeline.clock, timeline.times, time)
 
 
-def warn_isolated_events(timeline: Timeline, time: str, since: Any = None) -> None:
+def _warn_isolated_events(timeline: Timeline, time: str, since: Any = None) -> None:
     """Warn of one or a few events long after all others, which may have a wrong date.
 
     For logs without a given end of observation: if the user gives it, events after it
@@ -92,18 +92,9 @@ def warn_isolated_events(timeline: Timeline, time: str, since: Any = None) -> No
 def warn_isolated_times(
     clock: Clock, times: np.ndarray, counts: np.ndarray, time: str
 ) -> None:
-    """Warn as `warn_isolated_events` does, of distinct times and their counts.
+    """Warn as `warn_wrong_dates` does of late events, of ascending times (n,).
 
-    Parameters
-    ----------
-    clock : Clock
-        The axis of the times.
-    times : ndarray of shape (n,)
-        Ascending times.
-    counts : ndarray of shape (n,), int64
-        Number of events at each.
-    time : str
-        Name of the column of times.
+    `counts` (n,) are the numbers of events at each of them.
     """
     n_events = int(counts.sum())
     # Rounded up: a rare time stays one of the times.
@@ -167,16 +158,8 @@ def warn_far_beginning(
         1900                               first of the bulk    last of the bulk
         |----------- silence --------------|-|--|-|||--|-||-|--|-||---|
 
-    Parameters
-    ----------
-    clock : Clock
-        The axis of the times; only datetimes are judged.
-    times : ndarray of shape (n,)
-        Times of the events.
-    time : str
-        Name of their column.
-    counts : ndarray of shape (n,) or None, default=None
-        Number of events at each time; None: 1.
+    Only datetimes are judged. `counts` (n,) are the numbers of events at each of the
+    `times` (n,), whose column is `time`; None: 1.
     """
     if counts is None:
         counts = np.broadcast_to(1, times.shape)
@@ -226,13 +209,7 @@ def _first_of_bulk(
 
 
 def warn_far_observation(timeline: Timeline) -> None:
-    """Warn of an end of observation years after the last event.
-
-    Parameters
-    ----------
-    timeline : Timeline
-        Times and observation window of a log of datetimes; other logs pass.
-    """
+    """Warn of an end of observation years after the last event, among datetimes."""
     clock, per_day = timeline.clock, timeline.clock.ticks_per_day()
     if per_day is None or len(timeline.times) < _MANY:
         return

@@ -75,12 +75,7 @@ def warn_numbers_as_text(
 ) -> None:
     """Warn if levels of fields look like numbers with commas, points or signs.
 
-    Parameters
-    ----------
-    columns : mapping of str to Column
-        The fields of the log.
-    declared : collection of str
-        Fields that the user declared categorical.
+    `declared` are fields that the user declared categorical.
     """
     found: dict[_Look, dict[str, str]] = {}
     for name, column in columns.items():

@@ -5,22 +5,15 @@ from __future__ import annotations
 import pandas as pd
 
 from sklearn_seqcrm._stacklevel import warn_user
-from sklearn_seqcrm._store._time_values import DATES_OF_NUMBERS
-from sklearn_seqcrm._store._timeline import Timeline
+from sklearn_seqcrm._store import DATES_OF_NUMBERS, Timeline
 
 
 def warn_date_like_times(timeline: Timeline, what: str) -> None:
     """Warn if all times are integers that are written like dates: 20240131 or 202401.
 
     From the end of January to the first of February they are 70 apart, and not 1, and
-    from December to January 89, so that no duration is right.
-
-    Parameters
-    ----------
-    timeline : Timeline
-        Times of a log with events.
-    what : str
-        How the warning names the times.
+    from December to January 89, so that no duration is right. The warning names them
+    `what`.
     """
     form = _date_format(timeline)
     if form is None:
@@ -35,13 +28,7 @@ def warn_date_like_times(timeline: Timeline, what: str) -> None:
 
 
 def are_date_like(timeline: Timeline) -> bool:
-    """Return whether all times are integers that are written like dates or months.
-
-    Parameters
-    ----------
-    timeline : Timeline
-        Times of a log with events.
-    """
+    """Return whether all times are integers that are written like dates or months."""
     return _date_format(timeline) is not None
 
 

@@ -15,12 +15,7 @@ from sklearn_seqcrm.events._read import Events
 def fields_of_other_zone(table: nw.DataFrame, events: Events) -> list[str]:
     """Return fields of datetimes with a time zone if times have none, or vice versa.
 
-    Parameters
-    ----------
-    table : narwhals.DataFrame
-        Table of the events.
-    events : Events
-        What was read from it.
+    `events` are what was read from the table.
     """
     clock = events.timeline.clock
     if clock.unit is None:
@@ -37,15 +32,7 @@ def fields_of_other_zone(table: nw.DataFrame, events: Events) -> list[str]:
 
 
 def warn_other_zone(fields: Sequence[str], clock: Clock) -> None:
-    """Warn of fields that `fields_of_other_zone` found, if there are any.
-
-    Parameters
-    ----------
-    fields : sequence of str
-        The fields.
-    clock : Clock
-        The axis of the times.
-    """
+    """Warn of fields that `fields_of_other_zone` found, if there are any."""
     if not fields:
         return
     column = f"events[{fields[0]!r}]"  # of datetimes, or of objects

@@ -1,0 +1,46 @@
+"""Warnings about input that is probably wrong, and what is checked when.
+
+===================  ==================================================================
+when                 what is checked, in this order
+===================  ==================================================================
+a log is made        ids that are numbers, time zones of fields, infinite numbers,
+                     numbers as text, numbers as dates, wrong dates, copies of events
+tables are appended  of each table: time zones of fields, infinite numbers; of all:
+                     ids in another notation, repeated events, wrong new dates
+logs are merged      a kind that ends early, ids in another notation, a far end of
+                     observation
+rows are attached    unknown customers, late cutoffs
+rows are made        late cutoffs, early cutoffs
+===================  ==================================================================
+
+Logs in partitions have the same checks, of summaries of all partitions (`partitions`).
+"""
+
+from sklearn_seqcrm.events._warnings._date_like import (
+    are_date_like,
+    warn_date_like_times,
+)
+from sklearn_seqcrm.events._warnings._far_times import (
+    warn_early_cutoffs,
+    warn_early_end,
+    warn_late_cutoffs,
+)
+from sklearn_seqcrm.events._warnings._field_values import (
+    count_infinite,
+    fields_of_other_zone,
+    warn_infinite,
+    warn_other_zone,
+)
+from sklearn_seqcrm.events._warnings._new_events import NewEventChecks
+from sklearn_seqcrm.events._warnings._numbers_as_text import warn_numbers_as_text
+from sklearn_seqcrm.events._warnings._repeated_events import repeated_events
+from sklearn_seqcrm.events._warnings._unknown_customers import (
+    warn_other_notation,
+    warn_unknown_customers,
+)
+from sklearn_seqcrm.events._warnings._wrong_dates import (
+    warn_far_beginning,
+    warn_far_observation,
+    warn_isolated_times,
+    warn_wrong_new_dates,
+)
