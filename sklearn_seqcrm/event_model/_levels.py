@@ -81,8 +81,8 @@ class LevelDensity(FieldDensity):
     Outside of training, ``z`` is multiplied by ``shrinkage[p, t]`` between 0 and 1 in
     the input of the part ``p``: 0 the softmax, 1 the gates. ``t`` is 1 at the moment of
     the previous event (a tie), and 0 at a new moment. The factors are calibrated on
-    customers outside of training; 1 does not shrink. At new moments, lists of the most
-    probable levels have the factors ``list_shrinkage[p]``.
+    customers outside of training; 1 does not shrink. In lists of the most probable
+    levels, the softmax has the factor ``list_shrinkage`` at new moments.
     """
 
     shrinkage: Tensor
@@ -114,7 +114,7 @@ class LevelDensity(FieldDensity):
         self.register_buffer("popularity", float32_tensor(popularity))
         self.register_buffer("rare_shares", float32_tensor(field.rare_shares))
         self.register_buffer("shrinkage", float32_tensor(np.ones((2, 2))))
-        self.register_buffer("list_shrinkage", float32_tensor(np.ones(2)))
+        self.register_buffer("list_shrinkage", float32_tensor(np.ones(())))
 
     def own_input(self, values: Any, codes: Any) -> Any:
         """Return the codes of the field, shape (n,)."""
@@ -295,7 +295,8 @@ class LevelDensity(FieldDensity):
         is_new_moment = (~is_tie).to(context.dtype)[:, None]
         factors = self.shrinkage
         if of_lists:
-            factors = torch.stack([self.list_shrinkage, factors[:, 1]], dim=1)
+            factors = factors.clone()
+            factors[0, 0] = self.list_shrinkage
         if self.training or (factors == 1).all():
             return context, context, is_new_moment
         factors = factors[:, is_tie.long(), None]  # (2, n, 1)

@@ -1,8 +1,8 @@
-"""Shrinkage of the state in lists of the most likely values, chosen by their NDCG.
+"""Shrinkage of the softmax in lists of the most likely values, chosen by their NDCG.
 
 The factors of `_shrinkage` maximise the likelihood of all lines. A list depends on the
-few most probable values alone, and is better if it depends more on habits and less on
-the state. So lists at new moments have factors of their own, which maximise the mean
+few most probable values alone, and is better if the softmax depends less on the state.
+So the softmax has a factor of its own for lists at new moments. It maximises the mean
 NDCG@10 of lists for moments of validation customers (binary relevance; Järvelin and
 Kekäläinen, "Cumulated Gain-Based Evaluation of IR Techniques", ACM TOIS 20(4), 2002)::
 
@@ -33,8 +33,6 @@ _FACTORS = (1.0, 0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.08, 0.05, 0.0)
 _N_BEST, _MOST_MOMENTS = 10, 2**11
 # Probabilities at once: 2 MiB, which caches hold.
 _PROBABILITIES_AT_ONCE = 2**19
-# Factors that are changed together: all of them, the gates, and the softmax.
-_STEPS = (slice(None), slice(1, 2), slice(0, 1))
 
 
 def choose_list_shrinkage(
@@ -46,11 +44,12 @@ def choose_list_shrinkage(
     states: list[EventStates],
     total: Callable[[np.ndarray], np.ndarray],
 ) -> None:
-    """Choose the factors of field `i` in lists: of softmax and gates, then of each.
+    """Choose the factor of the softmax of field `i` in lists.
 
-    They begin with those of the likelihood. Another one is taken if its gain in the sum
-    of the NDCG is the largest, and exceeds its standard error, the root of the sum of
-    the squared gains of customers.
+    That of the likelihood is kept, unless the gain of another one in the sum of the
+    NDCG exceeds its standard error, the root of the sum of the squared gains of
+    customers. (A factor for the gates, too, gained nothing on two sets of baskets, and
+    probabilities were too low by half.)
 
     Each part of the rows of `data` is given by its `rows`, the contexts of the field at
     its events, and the states before them. `total` adds up sums over rows, if other
@@ -58,8 +57,7 @@ def choose_list_shrinkage(
     """
     # Copies need float64, which not every device has.
     density = copy.deepcopy(module.fields[i]).cpu()
-    factors = density.list_shrinkage
-    factors.copy_(density.shrinkage[:, 0])
+    density.list_shrinkage.copy_(density.shrinkage[0, 0])
     [source] = data.sources
     every = 1 + sum(int((~one.is_tie).sum()) for one in states) // _MOST_MOMENTS
     is_tie = module.is_tie(source.events.channels)
@@ -73,19 +71,14 @@ def choose_list_shrinkage(
     def ndcg_of_rows() -> np.ndarray:
         return np.concatenate([np.zeros(0), *(one.ndcg_of_rows() for one in lists)])
 
-    best = ndcg_of_rows()
-    if total(np.asarray(float(len(best)))):
-        for some in _STEPS if density.copies is not None else _STEPS[-1:]:
-            start, kept, most = best, factors.clone(), 0.0
-            for factor in _FACTORS:
-                factors[some] = factor
-                now = ndcg_of_rows()
-                gain = now - start
-                gained, squared = total(np.array([gain.sum(), np.square(gain).sum()]))
-                if gained > most and gained > np.sqrt(squared):
-                    best, kept, most = now, factors.clone(), gained
-            factors.copy_(kept)
-    module.fields[i].list_shrinkage.copy_(factors)
+    start, kept, most = ndcg_of_rows(), density.list_shrinkage.item(), 0.0
+    for factor in _FACTORS:
+        density.list_shrinkage.fill_(factor)
+        gain = ndcg_of_rows() - start
+        gained, squared = total(np.array([gain.sum(), np.square(gain).sum()]))
+        if gained > most and gained > np.sqrt(squared):
+            kept, most = factor, gained
+    module.fields[i].list_shrinkage.fill_(kept)
 
 
 @dataclass(frozen=True, eq=False)

@@ -47,7 +47,7 @@ def calibrate_state_shrinkage(net: EventNet, valid: RowData) -> None:
 
     There is a factor for times. Each field of levels has factors for the softmax and
     for the gates of copies, separate for new moments and for later events of a moment,
-    and others for lists at new moments. `valid` are rows of customers who are not in
+    and one for the softmax in lists. `valid` are rows of customers who are not in
     training.
     """
     reset_state_shrinkage(net)

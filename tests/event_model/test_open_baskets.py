@@ -30,8 +30,8 @@ def model():
     X = log_of_table(baskets(60, 0)).snapshots([20])
     params = {"hidden_size": 6, "max_epochs": 3, "learning_rate": 0.02}
     model = LSTMEventModel(**params, random_state=0).fit(X)
-    for density in model.net_.module_.fields:  # those of the likelihood
-        density.list_shrinkage.copy_(density.shrinkage[:, 0])
+    for density in model.net_.module_.fields:  # as in the likelihood
+        density.list_shrinkage.copy_(density.shrinkage[0, 0])
     return model
 
 
