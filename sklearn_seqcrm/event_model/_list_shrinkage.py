@@ -46,10 +46,12 @@ def choose_list_shrinkage(
 ) -> None:
     """Choose the factor of the softmax of field `i` in lists.
 
-    That of the likelihood is kept, unless the gain of another one in the sum of the
-    NDCG exceeds its standard error, the root of the sum of the squared gains of
-    customers. (A factor for the gates, too, gained nothing on two sets of baskets, and
-    probabilities were too low by half.)
+    That of the likelihood is kept, unless another one has a larger sum of NDCG, by more
+    than a standard error: the root of the sum of the squared gains of customers. Then
+    it is the smallest factor that is within a standard error of the best one (Breiman
+    et al., "Classification and Regression Trees", 1984), because the softmax fits
+    training customers better than those of validation. (A factor for the gates, too,
+    gained nothing on two sets of baskets, and probabilities were too low by half.)
 
     Each part of the rows of `data` is given by its `rows`, the contexts of the field at
     its events, and the states before them. `total` adds up sums over rows, if other
@@ -71,13 +73,22 @@ def choose_list_shrinkage(
     def ndcg_of_rows() -> np.ndarray:
         return np.concatenate([np.zeros(0), *(one.ndcg_of_rows() for one in lists)])
 
-    start, kept, most = ndcg_of_rows(), density.list_shrinkage.item(), 0.0
+    def gains(sums: np.ndarray, over: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return gains over one column of `sums` in total, and standard errors."""
+        gain = sums - over[:, None]
+        return total(gain.sum(axis=0)), np.sqrt(total(np.square(gain).sum(axis=0)))
+
+    kept = density.shrinkage[0, 0].item()
+    start, tried = ndcg_of_rows(), []
     for factor in _FACTORS:
         density.list_shrinkage.fill_(factor)
-        gain = ndcg_of_rows() - start
-        gained, squared = total(np.array([gain.sum(), np.square(gain).sum()]))
-        if gained > most and gained > np.sqrt(squared):
-            kept, most = factor, gained
+        tried.append(ndcg_of_rows())
+    sums = np.stack(tried, axis=1)  # (n, n_factors)
+    gained, error = gains(sums, start)
+    best = int(gained.argmax())
+    if gained[best] > error[best]:
+        gained, error = gains(sums, sums[:, best])
+        kept = min(np.array(_FACTORS)[-gained <= error])
     module.fields[i].list_shrinkage.fill_(kept)
 
 

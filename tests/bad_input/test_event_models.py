@@ -62,6 +62,10 @@ EVENT_MODELS = {
         next_kind(basket="no"),
         "'basket' parameter .* must be an instance of 'bool' .* Got 'no'",
     ),
+    "predict_next: at_cutoff that is a time": (
+        next_kind(at_cutoff="2024-01-01"),
+        "'at_cutoff' parameter .* must be an instance of 'bool' .* Got '2024-01-01'",
+    ),
     "predict_next: exclude_seen that is text": (
         next_kind(exclude_seen="no"),
         "'exclude_seen' parameter .* must be an instance of 'bool' .* Got 'no'",

@@ -95,6 +95,32 @@ def test_an_overconfident_state_is_shrunk_in_lists(monkeypatch):
     assert mean_ndcg(model, more) > before + 0.02
 
 
+@pytest.mark.parametrize(
+    ("better", "chosen"),
+    [
+        (
+            {0.7: 0.1, 0.5: 0.11, 0.35: 0.11, 0.25: 0.0},
+            0.35,
+        ),  # the smallest of the best
+        ({0.7: 0.001, 0.5: 0.001}, 1.0),  # by chance
+        ({}, 1.0),
+    ],
+)
+def test_the_smallest_factor_within_a_standard_error(better, chosen, monkeypatch):
+    model, others = fitted(), make_lines(20, 1)
+    noise = np.tile([0.01, -0.0101], 10)
+
+    def ndcg_of_rows(self):
+        factor = round(self.density.list_shrinkage.item(), 2)
+        if factor == 1:
+            return np.full(20, 0.5)
+        return 0.5 + better.get(factor, -0.1) + noise * factor
+
+    monkeypatch.setattr(_list_shrinkage.ValidationLists, "ndcg_of_rows", ndcg_of_rows)
+    calibrate_state_shrinkage(model.net_, model._read(rows_of(others)))
+    assert_allclose(density_of(model).list_shrinkage, chosen)
+
+
 def test_lists_of_a_good_network_keep_the_factor_of_the_likelihood():
     """Lists of baskets that follow from the state alone."""
     days = np.tile(np.arange(12), 60)
