@@ -45,7 +45,7 @@ def refuse_other_task(part: Any, task: str, owner: str, role: str) -> None:
     refuse_no_estimator(part, owner, role)
     last = part.steps[-1][1] if isinstance(part, Pipeline) else part
     name = type(last).__name__
-    if task == "classification" and not hasattr(part, "predict_proba"):
+    if task == "classification" and not has_method(part, "predict_proba"):
         raise TypeError(
             f"{owner}({role}=...) needs a classifier with predict_proba; got {name}."
         )
@@ -58,11 +58,27 @@ def refuse_other_task(part: Any, task: str, owner: str, role: str) -> None:
         )
     if task != "regression" or (has_tags and is_regressor(part)):
         return
+    if not hasattr(part, "predict"):
+        raise TypeError(
+            f"{owner}({role}=...) needs a regressor; got {name}, which has no predict."
+        )
     if any(hasattr(one, "predict_survival_function") for one in unwrapped(part)):
         raise TypeError(
             f"{owner}({role}=...) needs a regressor; got the survival model {name}, "
             "whose predict returns risks, not numbers in the unit of y."
         )
+
+
+def has_method(part: Any, name: str) -> bool:
+    """Return whether a part of a meta-estimator has a method, at least after `fit`."""
+    if hasattr(part, name):
+        return True
+    # A stack of scikit-learn has the methods of its final estimator, and those of the
+    # default one, None, after `fit` only.
+    inner = innermost(part)
+    return getattr(inner, "final_estimator", inner) is None and hasattr(
+        type(inner), name
+    )
 
 
 def unwrapped(part: Any) -> Iterator[Any]:

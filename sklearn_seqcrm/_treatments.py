@@ -60,6 +60,11 @@ def read_treatments(
 def _labels_of(column: pd.Series, control: Any, left_out: str) -> np.ndarray:
     """Return the distinct labels, control first; errors end with `left_out`."""
     found = column.unique().tolist()
+    if not found:
+        raise ValueError(
+            f"treatment has no labels (n_samples={len(column)}); give at least one row."
+            f"{left_out}"
+        )
     shown = str(found)
     if len(found) > _MOST_SHOWN:
         shown = f"{len(found)} such as {found[:3]}"

@@ -3,14 +3,19 @@
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.ensemble import RandomForestRegressor, VotingClassifier
+from sklearn.ensemble import (
+    RandomForestRegressor,
+    StackingClassifier,
+    StackingRegressor,
+    VotingClassifier,
+)
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_seqcrm._meta_estimators import refuse_other_task
-from sklearn_seqcrm.calibration import ConformalRegressor
+from sklearn_seqcrm.calibration import ConformalClassifier, ConformalRegressor
 from sklearn_seqcrm.ensemble import (
     DiscreteTimeSurvival,
     HybridClassifier,
@@ -27,6 +32,9 @@ LINEAR, FOREST = LinearRegression(), RandomForestRegressor(2)
 HARD = VotingClassifier([("one", LogisticRegression())])
 SURVIVAL = make_pipeline(StandardScaler(), DiscreteTimeSurvival(LogisticRegression()))
 SEARCH = GridSearchCV(SURVIVAL, {})
+# Without a final estimator, they have no predict before fit.
+STACK = StackingClassifier([("one", LogisticRegression())], cv=2)
+MEANS = StackingRegressor([("one", LINEAR)], cv=2)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +65,11 @@ SEARCH = GridSearchCV(SURVIVAL, {})
             r"Classifier\(boosting=...\) needs ",
         ),
         (DiscreteTimeSurvival(FOREST), TIMES, r"Survival\(classifier=...\) needs a cl"),
+        (ConformalRegressor(StandardScaler()), COUNTS, "Scaler, which has no pred"),
+        (UpliftRegressor(LINEAR, effect_estimator=LOGISTIC), COUNTS, r"r\(effect_est"),
+        (UpliftRegressor(LINEAR, propensity_estimator=LINEAR), COUNTS, r"r\(propensi"),
+        (ConformalClassifier(MEANS), ARMS, "needs a classifier with predict_proba"),
+        (HybridClassifier(STACK, MEANS), ARMS, r"\(boosting=...\) .* StackingRegress"),
     ],
 )
 def test_parts_of_another_task_are_refused(model, y, message):
@@ -64,6 +77,30 @@ def test_parts_of_another_task_are_refused(model, y, message):
     options = {"treatment": ARMS} if hasattr(model, "learner") else {}
     with pytest.raises(TypeError, match=message):
         model.fit(X, y, **options)
+
+
+@pytest.mark.parametrize(
+    ("model", "y"),
+    [
+        (ConformalClassifier(STACK, confidence_level=0.5), ARMS),
+        (
+            ConformalRegressor(GridSearchCV(MEANS, {}, cv=2), confidence_level=0.5),
+            COUNTS,
+        ),
+        (UpliftClassifier(STACK, learner="t"), ARMS),
+        (
+            UpliftRegressor(MEANS, effect_estimator=MEANS, propensity_estimator=STACK),
+            COUNTS,
+        ),
+        (HybridClassifier(STACK, STACK, lstm_weight=0.5), ARMS),
+        (DiscreteTimeSurvival(make_pipeline(StandardScaler(), STACK)), TIMES),
+    ],
+)
+def test_parts_may_be_stacks_with_the_default_final_estimator(model, y):
+    """Errors said that they had no predict, or no predict_proba."""
+    treatment = np.random.default_rng(0).integers(2, size=len(X))
+    options = {"treatment": treatment} if hasattr(model, "learner") else {}
+    assert len(model.fit(X, y, **options).predict(X)) == len(X)
 
 
 def test_estimators_without_tags_are_not_refused():

@@ -64,7 +64,7 @@ class BaseConformal(BaseEstimator, ABC):
     _doc_link_module = "sklearn_seqcrm"
     _doc_link_template = DOC_LINK
     _parameter_constraints: dict[str, list[Any]] = {
-        "estimator": [HasMethods(["fit", "predict"]), None],
+        "estimator": [HasMethods("fit"), None],
         "confidence_level": [Interval(Real, 0, 1, closed="neither")],
         "cv": ["cv_object"],
         "calibration_fraction": [Interval(Real, 0, 1, closed="neither")],

@@ -11,6 +11,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_seqcrm._columns import read_labels
+from sklearn_seqcrm._meta_estimators import has_method
 from sklearn_seqcrm._sklearn_compat import StrOptions
 from sklearn_seqcrm._typing import Estimator, Splitter
 from sklearn_seqcrm.calibration._base import BaseConformal
@@ -187,7 +188,7 @@ class ConformalClassifier(ClassifierMixin, BaseConformal):
         return self._class_scores(self.predict_proba(X)) <= self.threshold_
 
     def _check_estimator(self, estimator: Any) -> None:
-        if not hasattr(estimator, "predict_proba"):
+        if not has_method(estimator, "predict_proba"):
             raise TypeError(
                 "ConformalClassifier needs a classifier with predict_proba; got "
                 f"{estimator!r}. CalibratedClassifierCV adds it to one without."

@@ -97,9 +97,10 @@ def make_hybrid(
     boosting : estimator, Pipeline or None, default=None
         An estimator of tables, such as those of LightGBM and XGBoost, which becomes the
         step after `HistoryAggregator`. A pipeline that reads raw `X`, or a search
-        around one, is used as it is, and so is a `DiscreteTimeSurvival` or
-        `RateRegressor` around one that begins with `HistoryAggregator`. None for
-        histogram-based gradient boosting of scikit-learn with small trees, see Notes.
+        around one, is used as it is, and so is a `DiscreteTimeSurvival`, a
+        `RateRegressor`, a vote or a stack of pipelines that begin with
+        `HistoryAggregator`. None for histogram-based gradient boosting of scikit-learn
+        with small trees, see Notes.
     task : {"classification", "regression", "survival"} or None, default=None
         The task; None for the task of the parts.
     lstm_weight : float or None, default=None

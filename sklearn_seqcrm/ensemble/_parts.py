@@ -120,12 +120,13 @@ def _category_limit(boosting: Any) -> int | None:
 def reads_raw(part: Any) -> bool:
     """Return whether a part reads raw X.
 
-    Pipelines do, and searches and calibrations around one. Survival models, rates and
-    transformed targets do if the pipeline that they wrap begins with histories.
+    Pipelines do, and searches and calibrations around one. Survival models, rates,
+    transformed targets, votes and stacks do if a pipeline in them takes histories.
     """
     # Otherwise that pipeline may be one of tables.
-    pipelines = (one for one in unwrapped(part) if isinstance(one, Pipeline))
-    if any(isinstance(one.steps[0][1], _OF_HISTORIES) for one in pipelines):
+    inner = [one for one in unwrapped(part) if hasattr(one, "get_params")]
+    nested = (value for one in inner for value in one.get_params().values())
+    if any(isinstance(value, _OF_HISTORIES) for value in nested):
         return True
     # GridSearchCV, CalibratedClassifierCV and others wrap an `estimator`.
     while not isinstance(part, Pipeline) and hasattr(part, "estimator"):

@@ -34,6 +34,7 @@ from sklearn_seqcrm.inspection._perturbations import (
     keep_last_time,
     permute_field,
 )
+from sklearn_seqcrm.metrics import get_scorer
 
 # Groups of customers for the delete-a-group jackknife (Kott, "The Delete-a-Group
 # Jackknife", Journal of Official Statistics 17, 2001).
@@ -113,8 +114,8 @@ def history_importance(
     y : array-like of shape (n,)
         Targets.
     scoring : str or callable
-        The score: a name of scikit-learn such as ``"roc_auc"``, or
-        ``scorer(estimator, X, y)``. The higher, the better.
+        The score: a name of `sklearn_seqcrm.metrics.get_scorer`, such as ``"roc_auc"``
+        or ``"normalized_gini"``, or ``scorer(estimator, X, y)``. Higher is better.
     history : str or None, default=None
         Name of the history column; None: the only one.
     fields : list of str or None, default=None
@@ -231,7 +232,7 @@ def history_importance(
         estimator,
         explained,
         y,
-        check_scoring(estimator, scoring),
+        check_scoring(estimator, get_scorer(scoring)),
         weight,
         _subsets(row_customers([array]), rng),
         kind_field,

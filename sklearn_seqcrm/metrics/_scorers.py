@@ -184,7 +184,8 @@ def get_scorer(scoring: str | Callable[..., float]) -> Callable[..., float]:
 
     ``scoring=`` of scikit-learn accepts only scikit-learn's own names. Pass the scorer
     there: ``GridSearchCV(model, grid, scoring=get_scorer("normalized_gini"))``.
-    `sklearn_seqcrm.model_selection.compare_models` takes the names themselves.
+    `sklearn_seqcrm.model_selection.compare_models` and
+    `sklearn_seqcrm.inspection.history_importance` take the names themselves.
 
     Other fractions, and the first of two classes, are options of the metric:
     ``make_scorer(lift_at, response_method="predict_proba", fraction=0.05,

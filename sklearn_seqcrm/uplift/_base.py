@@ -71,11 +71,11 @@ class BaseUplift(BaseEstimator, ABC):
     _doc_link_module = "sklearn_seqcrm"
     _doc_link_template = DOC_LINK
     _parameter_constraints: dict[str, Any] = {
-        "estimator": [HasMethods(["fit", "predict"]), None],
+        "estimator": [HasMethods("fit"), None],
         "learner": [StrOptions(set(LEARNERS))],
-        "effect_estimator": [HasMethods(["fit", "predict"]), None],
+        "effect_estimator": [HasMethods("fit"), None],
         "propensity": [StrOptions({"learned", "constant"})],
-        "propensity_estimator": [HasMethods(["fit", "predict_proba"]), None],
+        "propensity_estimator": [HasMethods("fit"), None],
         "control": "no_validation",  # any label
         "cv": [Interval(Integral, 2, None, closed="left"), "cv_object"],
         "min_propensity": [Interval(Real, 0, 0.5, closed="neither")],
@@ -379,7 +379,13 @@ class BaseUplift(BaseEstimator, ABC):
         """Check the arguments of `fit`, set the attributes of labels, return rows."""
         task = "classification" if self._classify else "regression"
         owner = type(self).__name__
-        refuse_other_task(self._outcome_estimator(), task, owner, "estimator")
+        for name, part, fits in (
+            ("estimator", self._outcome_estimator(), task),
+            ("effect_estimator", self.effect_estimator, "regression"),
+            ("propensity_estimator", self.propensity_estimator, "classification"),
+        ):
+            if part is not None:
+                refuse_other_task(part, fits, owner, name)
         refuse_no_target(self, y)
         refuse_no_treatment(treatment, f"{owner}.fit")
         warn_other_order(X, y)

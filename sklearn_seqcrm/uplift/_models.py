@@ -18,7 +18,12 @@ from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import Pipeline
 
 from sklearn_seqcrm._columns import with_attrs_of
-from sklearn_seqcrm._meta_estimators import fit_weighted, seeded, takes_weights
+from sklearn_seqcrm._meta_estimators import (
+    fit_weighted,
+    has_method,
+    seeded,
+    takes_weights,
+)
 from sklearn_seqcrm._sklearn_compat import BaseSearchCV
 from sklearn_seqcrm._stacklevel import warn_user
 from sklearn_seqcrm.uplift._cross_fitting import Fold, Nuisance, UpliftRows, cross_fit
@@ -83,7 +88,7 @@ def counterpart(estimator: Any, suffix: str, parameter: str) -> Any:
         }
     )
     # A vote needs voting="soft" for probabilities, and LinearSVC has none.
-    if suffix == "Classifier" and not hasattr(made, "predict_proba"):
+    if suffix == "Classifier" and not has_method(made, "predict_proba"):
         raise _unknown(own.__name__, suffix, parameter)
     return made
 

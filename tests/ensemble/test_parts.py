@@ -5,7 +5,11 @@ import pytest
 from numpy.testing import assert_array_equal
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.compose import TransformedTargetRegressor
-from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.ensemble import (
+    HistGradientBoostingRegressor,
+    StackingRegressor,
+    VotingRegressor,
+)
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -200,9 +204,13 @@ def test_models_around_pipelines_of_histories_are_used_as_they_are(begins):
         (LSTMSurvival(), survival),
         (LSTMRegressor(), RateRegressor(pipeline, "days")),
         (LSTMRegressor(), target),
+        (LSTMRegressor(), VotingRegressor([("one", pipeline)])),
+        (LSTMRegressor(), StackingRegressor([("one", pipeline)])),
     ):
         part = make_hybrid(network, trees).boosting
         assert (part if begins else part["estimator"]) is trees
     if begins:
-        hybrid = make_hybrid(LSTMRegressor(**SMALL), target, random_state=0)
-        assert np.isfinite(hybrid.fit(X, SPEND).predict(X)).all()
+        stack = StackingRegressor([("one", pipeline), ("two", target)], cv=2)
+        for trees in (target, stack):
+            hybrid = make_hybrid(LSTMRegressor(**SMALL), trees, random_state=0)
+            assert np.isfinite(hybrid.fit(X, SPEND).predict(X)).all()

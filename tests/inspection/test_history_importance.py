@@ -13,6 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import RFMFeatures
 from sklearn_seqcrm.inspection import HistoryImportanceDisplay, history_importance
+from sklearn_seqcrm.metrics import normalized_gini
 from sklearn_seqcrm.preprocessing import HistoryEncoder
 
 matplotlib.use("agg")
@@ -179,6 +180,8 @@ def test_rows_of_a_customer_and_weights(data):
         ({"last_time": ["2D"]}, TypeError, "must be a number"),
         ({"history": "story"}, KeyError, "no column 'story'"),
         ({"n_repeats": 0}, ValueError, "n_repeats"),
+        ({"scoring": "gini"}, ValueError, r"no scorer 'gini'; .* 'normalized_gini'"),
+        ({"scoring": mean_squared_error}, ValueError, "a metric function rather than"),
         ({"y": [1]}, ValueError, "inconsistent numbers"),
         ({"estimator": ThirdLast()}, NotFittedError, "not fitted"),
     ],
@@ -193,6 +196,13 @@ def test_errors(data, change, error, message):
     }
     with pytest.raises(error, match=message):
         history_importance(**{**args, **change})
+
+
+def test_scores_may_have_names_of_this_package(data):
+    X, y = data
+    model = ThirdLast().fit(X, y)
+    found = history_importance(model, X, y, "normalized_gini", n_repeats=1)
+    assert found.baseline_score == normalized_gini(y, model.predict(X)) == 1
 
 
 def test_encoded_histories_are_refused(data):

@@ -284,6 +284,8 @@ def test_bad_input(metric):
     for changed, message in cases:
         with pytest.raises(ValueError, match=message):
             metric(**{"y_true": Y, "effect": TIED, "treatment": T, **changed})
+    with pytest.raises(ValueError, match="treatment has no labels"):
+        metric([], [], [])
     with pytest.raises(TypeError, match="label for each row; got"):
         metric(Y, TIED, "mail")
     with pytest.raises(TypeError, match="labels of several types"):
