@@ -28,9 +28,12 @@ from sklearn_seqcrm.event_model._copy_state import CopyState, ObservedLevels
 from sklearn_seqcrm.event_model._levels import LevelDensity
 from sklearn_seqcrm.event_model._network import EventNetwork, EventStates
 
-_FACTORS = (1.0, 0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.08, 0.05, 0.0)
-# Length of lists, and number of moments from which factors are chosen, at most.
+# Factors of shrinkage that are tried, for likelihoods and for lists.
+FACTORS = (1.0, 0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.08, 0.05, 0.0)
+# Length of lists, and number of moments from which a factor is chosen, about at most.
 _N_BEST, _MOST_MOMENTS = 10, 2**11
+# Standard errors of fewer customers are too uncertain.
+_FEWEST_CUSTOMERS = 10
 # Probabilities at once: 2 MiB, which caches hold.
 _PROBABILITIES_AT_ONCE = 2**19
 
@@ -50,8 +53,9 @@ def choose_list_shrinkage(
     than a standard error: the root of the sum of the squared gains of customers. Then
     it is the smallest factor that is within a standard error of the best one (Breiman
     et al., "Classification and Regression Trees", 1984), because the softmax fits
-    training customers better than those of validation. (A factor for the gates, too,
-    gained nothing on two sets of baskets, and probabilities were too low by half.)
+    training customers better than those of validation. Fewer than ten customers decide
+    nothing. (A factor for the gates, too, gained nothing on two sets of baskets, and
+    probabilities were too low by half.)
 
     Each part of the rows of `data` is given by its `rows`, the contexts of the field at
     its events, and the states before them. `total` adds up sums over rows, if other
@@ -59,13 +63,13 @@ def choose_list_shrinkage(
     """
     # Copies need float64, which not every device has.
     density = copy.deepcopy(module.fields[i]).cpu()
-    density.list_shrinkage.copy_(density.shrinkage[0, 0])
     [source] = data.sources
-    every = 1 + sum(int((~one.is_tie).sum()) for one in states) // _MOST_MOMENTS
+    n_moments = sum(int((~one.is_tie).sum()) for one in states)
+    share, rng = _MOST_MOMENTS / max(n_moments, 1), np.random.default_rng(0)
     is_tie = module.is_tie(source.events.channels)
     lists = [
         ValidationLists.of(
-            density, context, found, source.events.take(own), is_tie, every
+            density, context, found, source.events.take(own), is_tie, share, rng
         )
         for own, context, found in zip(rows, contexts, states, strict=True)
     ]
@@ -78,18 +82,21 @@ def choose_list_shrinkage(
         gain = sums - over[:, None]
         return total(gain.sum(axis=0)), np.sqrt(total(np.square(gain).sum(axis=0)))
 
-    kept = density.shrinkage[0, 0].item()
-    start, tried = ndcg_of_rows(), []
-    for factor in _FACTORS:
+    tried = []
+    for factor in FACTORS:
         density.list_shrinkage.fill_(factor)
         tried.append(ndcg_of_rows())
     sums = np.stack(tried, axis=1)  # (n, n_factors)
-    gained, error = gains(sums, start)
+    if total(np.asarray(float(len(sums)))) < _FEWEST_CUSTOMERS:
+        return
+    likelihood = density.shrinkage[0, 0].item()
+    kept = int(np.abs(np.array(FACTORS) - likelihood).argmin())
+    gained, error = gains(sums, sums[:, kept])
     best = int(gained.argmax())
     if gained[best] > error[best]:
         gained, error = gains(sums, sums[:, best])
-        kept = min(np.array(_FACTORS)[-gained <= error])
-    module.fields[i].list_shrinkage.fill_(kept)
+        kept = int(np.flatnonzero(-gained <= error).max())  # FACTORS descend
+    module.fields[i].list_shrinkage.fill_(FACTORS[kept])
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,9 +118,10 @@ class ValidationLists:
         found: EventStates,
         source: HistorySource,
         is_tie: np.ndarray,
-        every: int,
+        share: float,
+        rng: np.random.Generator,
     ) -> ValidationLists:
-        """Return each `every`-th moment of rows, the views of `source`.
+        """Return a random share of the moments of rows, the views of `source`.
 
         `found` are the states at the events of these rows, and `context` the contexts
         of the field there. `is_tie` is that of `ObservedLevels.of`. Left out are the
@@ -126,7 +134,7 @@ class ValidationLists:
         )
         begin = np.flatnonzero(~found.is_tie.cpu().numpy())
         some = (position[begin] > 0) & (level[begin] >= FIRST_LEVEL)
-        chosen = np.flatnonzero(some)[::every]
+        chosen = np.flatnonzero(some & (rng.random(len(begin)) < share))
         n_levels = max(density.n_levels, int(level.max(initial=0)) + 1)
         number = np.full(len(begin), -1)
         number[chosen] = np.arange(len(chosen))

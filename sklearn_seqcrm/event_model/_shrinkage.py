@@ -24,11 +24,9 @@ from torch import Tensor
 from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm.event_model._event_batches import EventPart
 from sklearn_seqcrm.event_model._learned import event_counts
-from sklearn_seqcrm.event_model._list_shrinkage import choose_list_shrinkage
+from sklearn_seqcrm.event_model._list_shrinkage import FACTORS, choose_list_shrinkage
 from sklearn_seqcrm.event_model._network import EventNet, EventNetwork, EventStates
 
-# Factors that are tried in this order, until the likelihood rises no more.
-_FACTORS = (0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.08, 0.05, 0.0)
 # Number of events from which factors are chosen, at most.
 _MOST_EVENTS = 2**15
 
@@ -67,7 +65,11 @@ def calibrate_state_shrinkage(net: EventNet, valid: RowData) -> None:
                     contexts[i].append(context)
         for i in list(contexts):
             own = contexts.pop(i)
-            _choose_level_factors(module, i, own, states, net.ranks.sum)
+            density = module.fields[i]
+            try:
+                _choose_level_factors(module, i, own, states, net.ranks.sum)
+            finally:  # also after a KeyboardInterrupt
+                density.list_shrinkage.copy_(density.shrinkage[0, 0])
             choose_list_shrinkage(module, i, valid, rows, own, states, net.ranks.sum)
 
 
@@ -147,7 +149,7 @@ def _maximise(
     n_factors = len(factors)
     best, most, of_best = np.ones(n_factors), np.zeros(n_factors), start.copy()
     try:
-        for factor in _FACTORS:
+        for factor in FACTORS[1:]:  # until the likelihood rises no more
             factors.fill_(factor)
             now = log_likelihoods()
             gain = now - start

@@ -397,7 +397,7 @@ class Simulator:
         assert self.learned.applies is not None
         applies = self.learned.applies[:, self.number_of(name)]
         kinds, state = self.module.fields[0], paths.copies.get(0)
-        found = kinds.probabilities(context, state, paths.is_tie)
+        found = kinds.probabilities(context, state, paths.is_tie, of_lists=True)
         found *= self.moved(applies)
         return draw_categorical(found, paths.draws), found.sum(dim=1)
 
