@@ -76,6 +76,8 @@ def has_method(part: Any, name: str) -> bool:
     # A stack of scikit-learn has the methods of its final estimator, and those of the
     # default one, None, after `fit` only.
     inner = innermost(part)
+    while getattr(inner, "final_estimator", None) is not None:
+        inner = innermost(inner.final_estimator)
     return getattr(inner, "final_estimator", inner) is None and hasattr(
         type(inner), name
     )

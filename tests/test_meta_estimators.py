@@ -35,6 +35,7 @@ SEARCH = GridSearchCV(SURVIVAL, {})
 # Without a final estimator, they have no predict before fit.
 STACK = StackingClassifier([("one", LogisticRegression())], cv=2)
 MEANS = StackingRegressor([("one", LINEAR)], cv=2)
+NESTED = StackingClassifier([("one", LogisticRegression())], final_estimator=STACK)
 
 
 @pytest.mark.parametrize(
@@ -88,6 +89,7 @@ def test_parts_of_another_task_are_refused(model, y, message):
             COUNTS,
         ),
         (UpliftClassifier(STACK, learner="t"), ARMS),
+        (UpliftClassifier(NESTED, learner="t"), ARMS),
         (
             UpliftRegressor(MEANS, effect_estimator=MEANS, propensity_estimator=STACK),
             COUNTS,
@@ -101,6 +103,13 @@ def test_parts_may_be_stacks_with_the_default_final_estimator(model, y):
     treatment = np.random.default_rng(0).integers(2, size=len(X))
     options = {"treatment": treatment} if hasattr(model, "learner") else {}
     assert len(model.fit(X, y, **options).predict(X)) == len(X)
+
+
+def test_only_estimators_that_a_learner_uses_are_checked():
+    parts = {"effect_estimator": LOGISTIC, "propensity_estimator": LINEAR}
+    model = UpliftRegressor(LINEAR, learner="t", **parts)
+    effects = model.fit(X, ARMS * 3, treatment=ARMS).predict(X)
+    np.testing.assert_allclose(effects, 3, rtol=1e-9)
 
 
 def test_estimators_without_tags_are_not_refused():

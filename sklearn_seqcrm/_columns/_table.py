@@ -227,7 +227,8 @@ def one_history(
 def check_raw(array: HistoryArray, reader: str, which: str = "these") -> HistoryArray:
     """Return raw histories, and raise a TypeError for encoded ones.
 
-    The error names the function that needs raw ones, `reader`, and `which` are encoded.
+    The error names the function that needs raw ones, `reader`, and the encoded ones,
+    `which`.
     """
     if not isinstance(array.log, RawLog):
         raise TypeError(

@@ -247,7 +247,7 @@ def _from_objects(ids: pd.Index, what: str) -> pd.Index:
 def check_unicode(texts: Collection[str], what: str) -> None:
     """Raise a ValueError for text that Arrow and files, being UTF-8, cannot hold.
 
-    Texts are not missing. The error names them `what`, in the plural.
+    None of the texts is missing. The error names them `what`, in the plural.
     """
     try:
         "".join(texts).encode()

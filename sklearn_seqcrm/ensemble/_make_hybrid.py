@@ -99,8 +99,10 @@ def make_hybrid(
         step after `HistoryAggregator`. A pipeline that reads raw `X`, or a search
         around one, is used as it is, and so is a `DiscreteTimeSurvival`, a
         `RateRegressor`, a vote or a stack of pipelines that begin with
-        `HistoryAggregator`. None for histogram-based gradient boosting of scikit-learn
-        with small trees, see Notes.
+        `HistoryAggregator`. Votes and stacks pass weights to pipelines only with
+        metadata routing: without it, a `fit` with `sample_weight`, or with a network
+        that has an `exposure`, is an error. None for histogram-based gradient boosting
+        of scikit-learn with small trees, see Notes.
     task : {"classification", "regression", "survival"} or None, default=None
         The task; None for the task of the parts.
     lstm_weight : float or None, default=None

@@ -189,6 +189,7 @@ def _read_part(
         part = read_events(
             source, customer, time, chosen, categorical=categorical, what=what
         )
+        # A list, even if empty: ids are checked only when the log is made.
         checks = NewEventChecks(categorical)
         checks.add(source, part)
         checks.warn_about_fields(part.timeline.clock)

@@ -358,8 +358,8 @@ class StoredLog(ViewableLog):
         ...     )
         EventLog(3 events, 2 customers, 1..12, fields: none)
         """
-        as_categories = categorical or ()
-        checks = NewEventChecks(None if categorical is None else as_categories)
+        as_categories = () if categorical is None else categorical
+        checks = NewEventChecks(categorical)
         with new_log(path, (customer, time)) as writer:
             for i, part in enumerate(parts):
                 what = f"part {i}"

@@ -115,7 +115,8 @@ def history_importance(
         Targets.
     scoring : str or callable
         The score: a name of `sklearn_seqcrm.metrics.get_scorer`, such as ``"roc_auc"``
-        or ``"normalized_gini"``, or ``scorer(estimator, X, y)``. Higher is better.
+        or ``"normalized_gini"``, except those of effects, which need the treatment of
+        each row; or ``scorer(estimator, X, y)``. Higher is better.
     history : str or None, default=None
         Name of the history column; None: the only one.
     fields : list of str or None, default=None

@@ -281,7 +281,7 @@ def ndcg_at_k(
     per_row : bool, default=False
         Whether to return one score per row instead of their mean.
     row, value, rank : str, default="row", "value", "rank"
-        Names of the columns.
+        Names of the columns, as in `recall_at_k`.
 
     Returns
     -------
@@ -366,7 +366,7 @@ def hit_rate_at_k(
     per_row : bool, default=False
         Whether to return one score per row instead of their mean.
     row, value, rank : str, default="row", "value", "rank"
-        Names of the columns.
+        Names of the columns, as in `recall_at_k`.
 
     Returns
     -------
@@ -438,7 +438,7 @@ def mean_reciprocal_rank(
     per_row : bool, default=False
         Whether to return one score per row instead of their mean.
     row, value, rank : str, default="row", "value", "rank"
-        Names of the columns.
+        Names of the columns, as in `recall_at_k`.
 
     Returns
     -------

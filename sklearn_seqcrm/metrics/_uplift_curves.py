@@ -162,7 +162,17 @@ def uplift_curve(
 
     Parameters
     ----------
-    y_true, effect, treatment, control, arm, sample_weight, pos_label : object
+    y_true : array-like of shape (n,)
+        As in `qini_curve`.
+    effect : array-like of shape (n,) or (n, n_arms - 1)
+        As in `qini_curve`.
+    treatment : array-like of shape (n,)
+        As in `qini_curve`.
+    control, arm : object, default=None
+        As in `qini_curve`.
+    sample_weight : array-like of shape (n,) or None, default=None
+        As in `qini_curve`.
+    pos_label : int, float, bool, str or None, default=None
         As in `qini_curve`.
 
     Returns

@@ -144,14 +144,25 @@ def uplift_auc_score(
 
     Parameters
     ----------
-    y_true, effect, treatment, control, treatments, arm : object
-        Outcomes, predicted effects, and arms, as in `qini_auc_score`.
+    y_true : array-like of shape (n,)
+        Outcomes, as in `qini_auc_score`.
+    effect : array-like of shape (n,) or (n, n_arms - 1)
+        Predicted effects, as in `qini_auc_score`.
+    treatment : array-like of shape (n,)
+        Arms, as in `qini_auc_score`.
+    control : object, default=None
+        As in `qini_auc_score`.
+    treatments : array-like of shape (n_arms,) or None, default=None
+        As in `qini_auc_score`.
+    arm : object, default=None
+        As in `qini_auc_score`.
     normalize : bool, default=True
         Whether to divide by the area of the reference order, see Notes. False: in
         outcomes per customer.
-    sample_weight, pos_label : object
-        Weights of rows, and the label of `y_true` that counts as 1, as in
-        `qini_auc_score`.
+    sample_weight : array-like of shape (n,) or None, default=None
+        As in `qini_auc_score`.
+    pos_label : int, float, bool, str or None, default=None
+        As in `qini_auc_score`.
 
     Returns
     -------

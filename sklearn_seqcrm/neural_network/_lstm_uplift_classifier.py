@@ -37,7 +37,8 @@ class LSTMUpliftClassifier(BaseLSTMUplift):
     num_layers : int, default=1
         Number of recurrent layers.
     bidirectional : bool, default=False
-        Also process each history backwards. Rows then cannot share a pass.
+        Also process each history backwards. Rows of one customer then cannot share a
+        pass, which takes longer.
     pooling : str or list of str, default=("last", "mean", "decay")
         Pooling of the outputs up to the cutoff of a row: ``"last"``, ``"mean"``,
         ``"max"``, ``"attention"``, ``"decay"``.
@@ -45,7 +46,8 @@ class LSTMUpliftClassifier(BaseLSTMUplift):
         Number of events after which training cuts a history, to save memory; None: no
         cut.
     precision : {"float32", "bfloat16"}, default="float32"
-        Arithmetic of the recurrent layers.
+        Arithmetic of the recurrent layers. ``"bfloat16"`` needs a processor or GPU that
+        supports it.
     dropout : float, default=0.3
         Dropout probability, between recurrent layers and in the head.
     category_dropout : float, default=0.0
@@ -82,9 +84,12 @@ class LSTMUpliftClassifier(BaseLSTMUplift):
         target. None: that of `y`, if it is a target of `sklearn_seqcrm.targets`. Set
         it to the longest one if `y` was computed from several targets.
     validation_fraction : float or "auto", default="auto"
-        Share of the customers set aside. Forward in time: least share of the rows.
+        Share of the customers set aside. ``"auto"``: 0.1 or, if that is less than 100
+        customers, up to 0.2. Forward in time: least share of the rows; ``"auto"``:
+        0.05.
     refit : bool, default=True
-        After validation forward in time, train a new network on all rows.
+        After validation forward in time, train a new network on all rows. False: return
+        to the weights of the best epoch.
     select_fields : bool or "half", default=False
         With `refit`, forward in time: leave out fields of events that do not help, or
         with ``"half"`` all fields in half of the networks, if that lowers the
@@ -97,16 +102,21 @@ class LSTMUpliftClassifier(BaseLSTMUplift):
     confidence_level : float, default=0.9
         Probability of the intervals of `predict_interval`, between 0 and 1.
     callbacks : list of skorch callbacks or None, default=None
-        Called during training; each fit uses copies.
+        Called during training; each fit uses copies. Callbacks that monitor the
+        validation loss need ``early_stopping=True`` and, forward in time,
+        ``refit=False``.
     device : str or torch.device, default="cpu"
         Device of torch, such as ``"cuda"``.
     random_state : int, RandomState or None, default=None
         Seed of the weights, the batches, the dropout and the validation split.
     pretrained : fitted LSTMEventModel or None, default=None
         Event model that provides the initial weights of the embeddings and recurrent
-        layers. It must not have seen events of a test period.
+        layers, as in `LSTMClassifier`. It has the same `cell`, `hidden_size` and
+        `num_layers`, and must not have seen events of a test period.
     warm_start : bool, default=False
         Continue training the networks of the last fit for `max_epochs` more.
+        Architecture and number of the networks, loss, weight decay and device must not
+        change.
     verbose : int, default=0
         1 prints a line for each training, and one for each of its epochs.
 

@@ -35,7 +35,8 @@ class LSTMUpliftRegressor(BaseLSTMUplift):
     num_layers : int, default=1
         Number of recurrent layers.
     bidirectional : bool, default=False
-        Also process each history backwards. Rows then cannot share a pass.
+        Also process each history backwards. Rows of one customer then cannot share a
+        pass, which takes longer.
     pooling : str or list of str, default=("last", "mean", "decay")
         Pooling of the outputs up to the cutoff of a row: ``"last"``, ``"mean"``,
         ``"max"``, ``"attention"``, ``"decay"``.
@@ -43,7 +44,8 @@ class LSTMUpliftRegressor(BaseLSTMUplift):
         Number of events after which training cuts a history, to save memory; None: no
         cut.
     precision : {"float32", "bfloat16"}, default="float32"
-        Arithmetic of the recurrent layers.
+        Arithmetic of the recurrent layers. ``"bfloat16"`` needs a processor or GPU that
+        supports it.
     dropout : float, default=0.3
         Dropout probability, between recurrent layers and in the head.
     category_dropout : float, default=0.0
@@ -80,11 +82,14 @@ class LSTMUpliftRegressor(BaseLSTMUplift):
         target. None: that of `y`, if it is a target of `sklearn_seqcrm.targets`. Set
         it to the longest one if `y` was computed from several targets.
     validation_fraction : float or "auto", default="auto"
-        Share of the customers set aside. Forward in time: least share of the rows.
+        Share of the customers set aside. ``"auto"``: 0.1 or, if that is less than 100
+        customers, up to 0.2. Forward in time: least share of the rows; ``"auto"``:
+        0.05.
     refit : bool, default=True
         After validation forward in time, train a new network on all rows. With
         ``loss="squared_error"``, ``"poisson"`` or ``"gamma"``, its learning rate falls
-        linearly to 0 in the second half of the epochs.
+        linearly to 0 in the second half of the epochs. False: return to the weights of
+        the best epoch.
     select_fields : bool or "half", default=False
         With `refit`, forward in time: leave out fields of events that do not help, or
         with ``"half"`` all fields in half of the networks, if that lowers the
@@ -101,16 +106,21 @@ class LSTMUpliftRegressor(BaseLSTMUplift):
         Loss of the outcomes of each treatment, of which all predict the mean, as in
         `LSTMRegressor`.
     callbacks : list of skorch callbacks or None, default=None
-        Called during training; each fit uses copies.
+        Called during training; each fit uses copies. Callbacks that monitor the
+        validation loss need ``early_stopping=True`` and, forward in time,
+        ``refit=False``.
     device : str or torch.device, default="cpu"
         Device of torch, such as ``"cuda"``.
     random_state : int, RandomState or None, default=None
         Seed of the weights, the batches, the dropout and the validation split.
     pretrained : fitted LSTMEventModel or None, default=None
         Event model that provides the initial weights of the embeddings and recurrent
-        layers. It must not have seen events of a test period.
+        layers, as in `LSTMClassifier`. It has the same `cell`, `hidden_size` and
+        `num_layers`, and must not have seen events of a test period.
     warm_start : bool, default=False
         Continue training the networks of the last fit for `max_epochs` more.
+        Architecture and number of the networks, loss, weight decay and device must not
+        change.
     verbose : int, default=0
         1 prints a line for each training, and one for each of its epochs.
 

@@ -206,10 +206,10 @@ def future_count(
     X : DataFrame, Series or HistoryArray of n rows
         Rows with raw histories, from `EventLog.attach` or `EventLog.snapshots`.
     horizon : Timedelta, str, number, or list of these
-        Length of the window ``[cutoff + gap, cutoff + gap + horizon)``. A list gives
-        one target per horizon.
+        Length of the window ``[cutoff + gap, cutoff + gap + horizon)``, as in
+        `churned`. A list gives one target per horizon.
     gap : Timedelta, str or number, default=0
-        Embargo between the cutoff and the window.
+        Embargo between the cutoff and the window, as in `churned`.
     censored : {"raise", "drop", "nan"}, default="raise"
         What to do with rows whose window runs past the end of the record, as in
         `churned`.
@@ -343,10 +343,10 @@ def future_sum(
         Numeric field of the log, for example the amount of an order. Missing and
         infinite values count as 0.
     horizon : Timedelta, str, number, or list of these
-        Length of the window ``[cutoff + gap, cutoff + gap + horizon)``. A list gives
-        one target per horizon.
+        Length of the window ``[cutoff + gap, cutoff + gap + horizon)``, as in
+        `churned`. A list gives one target per horizon.
     gap : Timedelta, str or number, default=0
-        Embargo between the cutoff and the window.
+        Embargo between the cutoff and the window, as in `churned`.
     censored : {"raise", "drop", "nan"}, default="raise"
         What to do with rows whose window runs past the end of the record, as in
         `churned`.

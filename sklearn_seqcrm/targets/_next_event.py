@@ -47,10 +47,10 @@ def next_value(
     field : str
         Field of the log, for example the amount or the category of an order.
     horizon : Timedelta, str, number or None, default=None
-        Length of the window ``[cutoff + gap, cutoff + gap + horizon)``. None: a window
-        without an end.
+        Length of the window ``[cutoff + gap, cutoff + gap + horizon)``, as in
+        `churned`. None: a window without an end.
     gap : Timedelta, str or number, default=0
-        Embargo between the cutoff and the window.
+        Embargo between the cutoff and the window, as in `churned`.
     censored : {"raise", "drop", "nan"}, default="raise"
         What to do with rows whose window runs past the end of the record or, without a
         horizon, whose next event has not been recorded: raise an error, drop the row,
@@ -178,10 +178,10 @@ def time_to_next(
     X : DataFrame, Series or HistoryArray of n rows
         Rows with raw histories, from `EventLog.attach` or `EventLog.snapshots`.
     horizon : Timedelta, str, number or None, default=None
-        Length of the window ``[cutoff + gap, cutoff + gap + horizon)``. None: a window
-        without an end.
+        Length of the window ``[cutoff + gap, cutoff + gap + horizon)``, as in
+        `churned`. None: a window without an end.
     gap : Timedelta, str or number, default=0
-        Embargo between the cutoff and the window.
+        Embargo between the cutoff and the window, as in `churned`.
     censored : {"raise", "drop", "nan", "keep"}, default="raise"
         What to do with rows whose window runs past the end of the record or, without a
         horizon, whose next event has not been recorded: raise an error, drop the row,

@@ -379,13 +379,15 @@ class BaseUplift(BaseEstimator, ABC):
         """Check the arguments of `fit`, set the attributes of labels, return rows."""
         task = "classification" if self._classify else "regression"
         owner = type(self).__name__
-        for name, part, fits in (
-            ("estimator", self._outcome_estimator(), task),
-            ("effect_estimator", self.effect_estimator, "regression"),
-            ("propensity_estimator", self.propensity_estimator, "classification"),
-        ):
-            if part is not None:
-                refuse_other_task(part, fits, owner, name)
+        refuse_other_task(self._outcome_estimator(), task, owner, "estimator")
+        # The other learners use no further estimators.
+        if LEARNERS[self.learner].needs_effect:
+            for name, part, fits in (
+                ("effect_estimator", self.effect_estimator, "regression"),
+                ("propensity_estimator", self.propensity_estimator, "classification"),
+            ):
+                if part is not None:
+                    refuse_other_task(part, fits, owner, name)
         refuse_no_target(self, y)
         refuse_no_treatment(treatment, f"{owner}.fit")
         warn_other_order(X, y)

@@ -31,9 +31,10 @@ class UpliftRegressor(BaseUplift):
         Regressor of effects, for ``"x"``, ``"dr"`` and ``"r"``. None: `estimator`
         with the default loss, because pseudo-outcomes may be negative.
     propensity : {"learned", "constant"}, default="learned"
-        Probability of each treatment given the row, for ``"x"``, ``"dr"`` and ``"r"``:
-        the share of each treatment, or learned by `propensity_estimator`. Known
-        probabilities are an argument of `fit`.
+        Probability of each treatment given the row, for ``"x"``, ``"dr"`` and ``"r"``.
+        ``"constant"``: the share of each treatment, if customers were drawn at random.
+        ``"learned"``: by `propensity_estimator`. Known probabilities are an argument of
+        `fit`.
     propensity_estimator : estimator or None, default=None
         Classifier of the treatment, with ``predict_proba``. None: the classifier that
         is like `estimator`: its steps, and for the last step the class of the same

@@ -379,6 +379,16 @@ def test_a_part_has_its_own_customers_in_any_order(tmp_path):
     assert_same_log(log, EventLog(EVENTS, "who", "when", **options))
 
 
+@pytest.mark.parametrize("make", [list, np.array, pd.Index])
+def test_categorical_fields_of_parts_are_any_list(make, tmp_path):
+    """The truth value of an array is ambiguous."""
+    part = pd.DataFrame({"c": [1, 2], "t": [1, 1], "item": [7, 8], "shop": [5, 5]})
+    fields = make(["item", "shop"])
+    log = EventLog.from_parts([part], tmp_path / "log", "c", "t", categorical=fields)
+    assert log.column("item").categories.tolist() == [7, 8]
+    assert log.column("shop").categories.tolist() == [5]
+
+
 def test_a_field_gets_its_type_from_the_first_part_with_values(tmp_path):
     parts = [
         pd.DataFrame({"c": [c], "t": [c], "x": [x], "k": [k], "no": [None]})

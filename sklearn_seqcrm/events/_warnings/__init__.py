@@ -7,13 +7,15 @@ a log is made        ids that are numbers, time zones of fields, infinite number
                      numbers as text, numbers as dates, wrong dates, copies of events
 tables are appended  of each table: time zones of fields, infinite numbers; of all:
                      ids in another notation, repeated events, wrong new dates
-logs are merged      a kind that ends early, ids in another notation, a far end of
-                     observation
-rows are attached    unknown customers, late cutoffs
-rows are made        late cutoffs, early cutoffs
+logs are merged      without `observed_until`: a kind that ends early; ids in another
+                     notation; with `observed_until`: a far end of observation
+`attach`             unknown customers, late cutoffs
+`snapshots`          late cutoffs, early cutoffs
+`snapshots_...`      late cutoffs
 ===================  ==================================================================
 
-Logs in partitions have the same checks, of summaries of all partitions (`partitions`).
+`PartitionedLog` has most checks of a new log, from summaries of all partitions and in
+its own order, but not those of ids and of copies.
 """
 
 from sklearn_seqcrm.events._warnings._date_like import (

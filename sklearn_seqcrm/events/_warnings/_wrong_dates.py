@@ -92,9 +92,10 @@ def _warn_isolated_events(timeline: Timeline, time: str, since: Any = None) -> N
 def warn_isolated_times(
     clock: Clock, times: np.ndarray, counts: np.ndarray, time: str
 ) -> None:
-    """Warn as `warn_wrong_dates` does of late events, of ascending times (n,).
+    """Warn of isolated late events, as `warn_wrong_dates` does.
 
-    `counts` (n,) are the numbers of events at each of them.
+    `times` (n,) are distinct and ascending, and `counts` (n,) are the numbers of events
+    at them.
     """
     n_events = int(counts.sum())
     # Rounded up: a rare time stays one of the times.

@@ -70,7 +70,9 @@ class PredictionsMixin(ABC):
 
         Parameters
         ----------
-        rows, cutoff : object
+        rows : DataFrame of shape (n, n_columns)
+            As in `predict`.
+        cutoff : str, datetime, number or None, default=None
             As in `predict`.
 
         Returns
@@ -89,7 +91,9 @@ class PredictionsMixin(ABC):
 
         Parameters
         ----------
-        rows, cutoff : object
+        rows : DataFrame of shape (n, n_columns)
+            As in `predict`.
+        cutoff : str, datetime, number or None, default=None
             As in `predict`.
 
         Returns
@@ -107,7 +111,9 @@ class PredictionsMixin(ABC):
 
         Parameters
         ----------
-        rows, cutoff : object
+        rows : DataFrame of shape (n, n_columns)
+            As in `predict`.
+        cutoff : str, datetime, number or None, default=None
             As in `predict`.
 
         Returns
@@ -125,7 +131,9 @@ class PredictionsMixin(ABC):
 
         Parameters
         ----------
-        rows, cutoff : object
+        rows : DataFrame of shape (n, n_columns)
+            As in `predict`.
+        cutoff : str, datetime, number or None, default=None
             As in `predict`.
 
         Returns
@@ -146,7 +154,9 @@ class PredictionsMixin(ABC):
 
         Parameters
         ----------
-        rows, cutoff : object
+        rows : DataFrame of shape (n, n_columns)
+            As in `predict`.
+        cutoff : str, datetime, number or None, default=None
             As in `predict`.
         quantiles : float, array-like of shape (q,) or None, default=None
             As in `LSTMRegressor.predict_quantiles`.
@@ -166,7 +176,9 @@ class PredictionsMixin(ABC):
 
         Parameters
         ----------
-        rows, cutoff : object
+        rows : DataFrame of shape (n, n_columns)
+            As in `predict`.
+        cutoff : str, datetime, number or None, default=None
             As in `predict`.
 
         Returns
@@ -188,7 +200,9 @@ class PredictionsMixin(ABC):
 
         Parameters
         ----------
-        rows, cutoff : object
+        rows : DataFrame of shape (n, n_columns)
+            As in `predict`.
+        cutoff : str, datetime, number or None, default=None
             As in `predict`.
         horizon : duration, float or array-like of shape (n,)
             Length of time from the cutoff on, as in
@@ -213,7 +227,9 @@ class PredictionsMixin(ABC):
 
         Parameters
         ----------
-        rows, cutoff : object
+        rows : DataFrame of shape (n, n_columns)
+            As in `predict`.
+        cutoff : str, datetime, number or None, default=None
             As in `predict`.
         return_array : bool, default=False
             Whether to return values at `unique_times_` instead of functions.
@@ -238,7 +254,9 @@ class PredictionsMixin(ABC):
 
         Parameters
         ----------
-        rows, cutoff : object
+        rows : DataFrame of shape (n, n_columns)
+            As in `predict`.
+        cutoff : str, datetime, number or None, default=None
             As in `predict`.
         return_array : bool, default=False
             Whether to return values at `unique_times_` instead of functions.
@@ -264,7 +282,9 @@ class PredictionsMixin(ABC):
 
         Parameters
         ----------
-        rows, cutoff : object
+        rows : DataFrame of shape (n, n_columns)
+            As in `predict`.
+        cutoff : str, datetime, number or None, default=None
             As in `predict`.
         times : duration, float, array-like of shape (n_times,) or None, default=None
             As in `LSTMSurvival.predict_cumulative_incidence`.
@@ -285,7 +305,9 @@ class PredictionsMixin(ABC):
 
         Parameters
         ----------
-        rows, cutoff : object
+        rows : DataFrame of shape (n, n_columns)
+            As in `predict`.
+        cutoff : str, datetime, number or None, default=None
             As in `predict`.
         q : float or array-like of shape (n_q,), default=0.5
             Probabilities, strictly between 0 and 1. The default gives the median time.

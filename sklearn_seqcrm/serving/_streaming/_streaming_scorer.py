@@ -527,7 +527,13 @@ class StreamingScorer(PredictionsMixin):
             File that `to_parquet` wrote.
         pipeline : Pipeline
             The pipeline that made the states.
-        customer, time, allow_exact_matches, late, max_customers : object
+        customer, time : str or dict of str to str
+            As in `StreamingScorer`.
+        allow_exact_matches : bool, default=False
+            As in `StreamingScorer`.
+        late : {"raise", "ignore"}, default="raise"
+            As in `StreamingScorer`.
+        max_customers : int or None, default=None
             As in `StreamingScorer`.
         dtype : {"float32", "float16"}, default="float32"
             Type of the stored states; the one that `to_parquet` wrote.
