@@ -121,6 +121,38 @@ def test_the_smallest_factor_within_a_standard_error(better, chosen, monkeypatch
     assert_allclose(density_of(model).list_shrinkage, chosen)
 
 
+def choose_half(module, i, *_):
+    """The likelihood chooses 0.5 for the softmax."""
+    module.fields[i].shrinkage[0, 0] = 0.5
+
+
+@pytest.mark.parametrize("n_customers", [9, 20])
+def test_the_factor_of_the_likelihood_is_kept(n_customers, monkeypatch):
+    """If no factor is better, or too few customers decide."""
+    gain = 0.3 if n_customers == 9 else 0.0
+
+    def ndcg_of_rows(self):
+        return np.full(n_customers, 0.5 + gain * (self.density.list_shrinkage < 0.3))
+
+    monkeypatch.setattr(_list_shrinkage.ValidationLists, "ndcg_of_rows", ndcg_of_rows)
+    monkeypatch.setattr(_shrinkage, "_choose_level_factors", choose_half)
+    model = fitted()
+    calibrate_state_shrinkage(model.net_, model._read(rows_of(make_lines(20, 1))))
+    assert density_of(model).list_shrinkage == 0.5
+
+
+def test_an_interrupted_calibration_keeps_the_factor_of_the_likelihood(monkeypatch):
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_list_shrinkage.ValidationLists, "ndcg_of_rows", interrupted)
+    monkeypatch.setattr(_shrinkage, "_choose_level_factors", choose_half)
+    model = fitted()
+    with pytest.raises(KeyboardInterrupt):
+        calibrate_state_shrinkage(model.net_, model._read(rows_of(make_lines(20, 1))))
+    assert density_of(model).list_shrinkage == 0.5
+
+
 def test_lists_of_a_good_network_keep_the_factor_of_the_likelihood():
     """Lists of baskets that follow from the state alone."""
     days = np.tile(np.arange(12), 60)
@@ -149,10 +181,37 @@ def test_only_lists_have_their_factor():
     before = {name: ask() for name, ask in asked.items()}
     one, basket = (model.predict_next(X, "item", basket=b) for b in (False, True))
     density_of(model).list_shrinkage.fill_(0.1)
-    for name, ask in asked.items():
-        assert_frame_equal(ask(), before[name])
     assert not model.predict_next(X, "item").equals(one)
     assert not model.predict_next(X, "item", basket=True).equals(basket)
+    for name, ask in asked.items():  # after the lists, which change nothing
+        assert_frame_equal(ask(), before[name])
+
+
+def test_lists_shrink_the_softmax_of_new_moments_alone():
+    density = density_of(fitted()).eval()
+    context = torch.rand(3, 8, generator=torch.Generator().manual_seed(0))
+    is_tie = torch.tensor([False, True, False])
+    density.list_shrinkage.fill_(0.1)
+    softmax, gates, _ = density._shrunken(context, is_tie, of_lists=True)
+    assert_allclose(softmax, context * torch.tensor([[0.1], [1.0], [0.1]]))
+    assert_array_equal(gates, context)
+
+
+def test_probabilities_of_kinds_are_those_of_their_fields():
+    lines = make_lines(40, 0)
+    letters = lines[["who", "day"]].drop_duplicates()
+    letters = letters.assign(day=letters["day"] + 1, subject="sale")
+    logs = {
+        "order": EventLog(lines, "who", "day"),
+        "letter": EventLog(letters, "who", "day"),
+    }
+    X = EventLog.concat(logs).snapshots([20])
+    params = {"max_epochs": 5, "learning_rate": 0.02, "random_state": 0}
+    model = LSTMEventModel(hidden_size=8, **params).fit(X)
+    model.net_.module_.fields[0].list_shrinkage.fill_(0.0)
+    kinds = model.predict_next(X, "event", n=5).set_index(["value", "row"])
+    items = model.predict_next(X, "item", n=50).groupby("row")["probability"].sum()
+    assert_allclose(kinds.loc["order", "probability"], items, atol=1e-4)
 
 
 def test_a_field_that_no_moment_begins_with_has_no_lists():
