@@ -170,8 +170,9 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         No customers are set aside. The shrinkage of the state stays as it is, and so
         does the calibration of the probability that no further event ever comes. The
         first call fixes the estimates that precede the training of the network: levels,
-        repeats, scales, weekdays, the season, the resolution of times and the prior of
-        rates. Its rows should be like those to come.
+        repeats, scales, weekdays, the season, the resolution of times, the prior of
+        rates, and whether the order of lines is random. Its rows should be like those
+        to come.
 
         Parameters
         ----------

@@ -138,7 +138,7 @@ class LearnedEvents:
     most_events: BusiestWindows
     names: tuple[str, str]  # names of the customer and the time column
     # Whether training puts the lines of a moment in random order: it reads by moments,
-    # and the order says nothing.
+    # and the order is random already.
     shuffles_lines: bool
 
     @property

@@ -1,9 +1,9 @@
-"""The order of the lines of a moment: does it say anything, and if not, a new one.
+"""Test whether the order of the lines of moments is random, and draw new orders.
 
 Lines of a basket may be recorded in the order in which they were chosen, or sorted.
-Each line then says something about the next one, and an event model learns this. If
-their order has no meaning, any other one is as good for training: with a new one in
-each epoch, the network sees each basket in as many ways as there are epochs.
+Each line is then informative about the next one, and an event model learns this. If
+their order is random, any other one is as good for training: with a new one in each
+epoch, the network sees each basket in as many ways as there are epochs.
 """
 
 from __future__ import annotations
@@ -22,26 +22,27 @@ from sklearn_seqcrm._recurrent.network import RandomInTraining
 _MOST_LINES, _N_ORDERS = 100_000, 20
 # Not a usual one: simulated numbers of the same generator would order their own lines.
 _SEED = 839_274_651
-# The order says something if it takes at least this many nats per pair, and this many
+# An order is informative if it takes at least this many nats per pair, and this many
 # standard deviations over random orders, from the entropy.
 _LEAST_NATS, _LEAST_DEVIATIONS = 0.005, 5.0
 
 
 def is_order_random(fields: Iterable[np.ndarray], moment: np.ndarray) -> bool:
-    """Return whether some moments have several lines, whose order says nothing.
+    """Return whether some moments have several lines, in a random order.
 
     `fields` are values of lines, each of shape (n,): int codes of levels, -1 if one is
     missing, or floats. `moment`, (n,), int64, is the number of the moment of each line,
     ascending.
 
-    The order says something if the entropy of pairs of successive lines is lower than
-    in random orders. The first and the last line of a moment are in pairs with its
-    start and its end. Numbers are compared by eighths of the lines. Levels are, too, in
-    the order of their codes: pairs of thousands of levels hardly ever occur again.
+    The order is informative if, in one of the fields, the entropy of pairs of
+    successive lines is lower than in random orders. The first and the last line of a
+    moment are in pairs with its start and its end. Numbers are compared by eighths of
+    the lines. Levels are, too, in the order of their codes: pairs of thousands of
+    levels hardly ever occur again.
 
-    The difference is what a line says about the next one, in nats (about as much as it
-    is worth to the likelihood: 0.056 on lines of groceries that are sorted in part,
-    where a network has 0.053; 0.64 and 0.53 on lines of invoices).
+    The difference is the information of a line about the next one, in nats (about as
+    much as a network gains in likelihood: 0.056 and 0.053 on lines of groceries that
+    are sorted in part; 0.64 and 0.53 on lines of invoices).
     """
     rng = np.random.default_rng(_SEED)
     some = _sample(moment, rng)

@@ -81,8 +81,8 @@ class LSTMEventModel(RecommendingEventModel):
         Whether the recurrent cell takes one step for all events of a customer at one
         time, such as the lines of a basket, instead of one for each event. ``"auto"``:
         if at least 30% of the training events are at the time of another one. With such
-        steps, each epoch has the events of one time in a new order, unless their order
-        says something about their values.
+        steps, each epoch has the events of one time in a new random order, unless
+        their order is informative about their values.
     yearly_seasonality : bool or "auto", default="auto"
         Whether more events come at some times of the year than at others, for all
         customers alike. ``"auto"``: if the times are datetimes, the record of the

@@ -81,8 +81,10 @@ class RecommendingEventModel(SimulatingEventModel):
             With `basket`, all further lines.
         at_cutoff : bool, default=True
             Whether the next event is assumed to come at the cutoff, as for a list that
-            is shown or sent then. False: whenever it comes; probabilities are means
-            over its time. Ignored with `within`.
+            is shown or sent then; one step of the recorded times later, if the row sees
+            events at its cutoff. If times have hours, set the cutoff to that of the
+            list: few events are at midnight. False: whenever it comes; probabilities
+            are means over its time. Ignored with `within`.
         exclude_seen : bool, default=False
             Leave out values in the history of the row.
         candidates : value, list of values or None, default=None
@@ -143,9 +145,10 @@ class RecommendingEventModel(SimulatingEventModel):
         number of draws or faster. Within a time, a probability ``p`` has the standard
         error ``sqrt(p * (1 - p) / n_draws)``, at most .05 with 100 futures.
 
-        The state is shrunk for lists by a factor of their own, chosen by the NDCG of
-        lists for validation customers. So the probabilities of a first line differ a
-        little from those of `score_events` and `sample`.
+        The softmax depends less on the state in lists, by a factor that is chosen by
+        the NDCG of lists for validation customers. So probabilities of a first line
+        differ from those of `score_events` and `sample`, and those of the first values
+        of a list are somewhat too low (:doc:`/recommendations` has figures).
 
         Lists by the next event and by the next basket are equally good where baskets
         are of similar size; otherwise either can be better, as a line of a large basket
