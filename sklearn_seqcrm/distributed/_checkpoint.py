@@ -188,7 +188,7 @@ def _early_stopping(net: Any) -> list[EarlyStopping]:
 
 
 def _generators(net: Any) -> list[torch.Generator]:
-    """Return the generator of a training, as of dropout, if a module draws from it."""
+    """Return the random generator of the training, if a module draws from it."""
     modules = net.module_.modules()
     return [m.generator for m in modules if isinstance(m, RandomInTraining)][:1]
 

@@ -27,6 +27,7 @@ from sklearn_seqcrm._recurrent.data import HistorySource, RowData
 from sklearn_seqcrm.event_model._copy_state import CopyState, ObservedLevels
 from sklearn_seqcrm.event_model._levels import LevelDensity
 from sklearn_seqcrm.event_model._network import EventNetwork, EventStates
+from sklearn_seqcrm.event_model._simulate import PROBABILITIES_AT_ONCE
 
 # Factors of shrinkage that are tried, for likelihoods and for lists.
 FACTORS = (1.0, 0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.08, 0.05, 0.0)
@@ -34,8 +35,6 @@ FACTORS = (1.0, 0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.08, 0.05, 0.0)
 _N_BEST, _MOST_MOMENTS = 10, 2**11
 # Standard errors of fewer customers are too uncertain.
 _FEWEST_CUSTOMERS = 10
-# Probabilities at once: 2 MiB, which caches hold.
-_PROBABILITIES_AT_ONCE = 2**19
 
 
 def choose_list_shrinkage(
@@ -174,7 +173,7 @@ class ValidationLists:
         """Return which levels of the lists came, shape (n, _N_BEST), bool."""
         found = np.zeros((len(self.row), _N_BEST), dtype=bool)
         moments = torch.arange(len(self.row))
-        for some in moments.split(max(1, _PROBABILITIES_AT_ONCE // self.n_levels)):
+        for some in moments.split(max(1, PROBABILITIES_AT_ONCE // self.n_levels)):
             copies = None if self.copies is None else self.copies.take(some)
             shares = self.density.probabilities(
                 self.context[some], copies, of_lists=True

@@ -155,10 +155,15 @@ class RecommendingEventModel(SimulatingEventModel):
         is less likely to be the next event (:doc:`/recommendations` has figures).
         Predictions with `basket` take several times as long.
         """
-        given = {"n": n, "n_draws": n_draws, "basket": basket}
-        given |= {"open_basket": open_basket, "at_cutoff": at_cutoff}
-        given |= {"exclude_seen": exclude_seen}
-        check_arguments("predict_next", **given)
+        check_arguments(
+            "predict_next",
+            n=n,
+            n_draws=n_draws,
+            basket=basket,
+            open_basket=open_basket,
+            at_cutoff=at_cutoff,
+            exclude_seen=exclude_seen,
+        )
         _refuse_within_a_basket(within, basket=basket, open_basket=open_basket)
         if open_basket and not at_cutoff:
             raise ValueError(

@@ -50,7 +50,7 @@ from sklearn_seqcrm.events import HistoryArray
 # soon, and a step of few paths is mostly overhead. More states do not fit into caches.
 _PATHS_AT_ONCE, _FEWEST_PATHS = 2**13, 2**12
 # Probabilities of some rows at once: 2 MiB, which caches hold.
-_PROBABILITIES_AT_ONCE = 2**19
+PROBABILITIES_AT_ONCE = 2**19
 
 
 class SimulationPlan(NamedTuple):
@@ -187,7 +187,7 @@ class Simulator:
         density, state = self.module.fields[i], paths.copies.get(i)
         # An event that lacks the field has a missing value.
         weights = context.p_applies.unflatten(0, (-1, n_draws)) / n_draws  # (n, k)
-        at_once = max(1, _PROBABILITIES_AT_ONCE // density.n_levels)
+        at_once = max(1, PROBABILITIES_AT_ONCE // density.n_levels)
         rows = torch.arange(len(weights), device=self.device)
         parts = zip(
             rows.split(at_once),

@@ -148,12 +148,12 @@ class HistoryNet(NeuralNet):
         return copied
 
     def fit_loop(self, *args: Any, **kwargs: Any) -> Any:
-        """Train with a generator, as of dropout, that exists during training only."""
+        """Train with a random generator that exists during training only."""
         seed = self.ranks.dropout_seed(self.dropout_seed)
         generator = new_generator(seed, self.device)
         modules = self.module_.modules()
-        random = [one for one in modules if isinstance(one, RandomInTraining)]
-        for one in random:
+        drawing = [one for one in modules if isinstance(one, RandomInTraining)]
+        for one in drawing:
             one.generator = generator
         # Collected once: traversing the module in each step took 5 % of its time.
         self._of_readers = [*self.module_.readers.parameters()]
@@ -162,7 +162,7 @@ class HistoryNet(NeuralNet):
             return super().fit_loop(*args, **kwargs)
         finally:
             del self._of_readers, self._of_module
-            for one in random:
+            for one in drawing:
                 del one.generator
 
     def run_single_epoch(self, iterator: Any, *args: Any, **kwargs: Any) -> None:
