@@ -3,9 +3,9 @@
 An event is an item that a customer bought on a day, and all items of a day are a
 basket. Models are trained on the events before the cutoff, and list ten items for the
 first basket of each customer after it. ``--periods 8 --length 7D`` lists them for the
-first baskets of eight weeks, at the start of each. The network is trained before the
-first of them only, and then reads the events since; the others count all events until
-then. ``--task journey``: categories of products of the Complete Journey; ``retail``:
+first baskets of eight weeks, at the start of each. The counts use all events until
+then. The network is trained before the first period only, and then reads the events
+since; with ``--refit``, a new one is trained before each period. ``--task journey``: categories of products of the Complete Journey; ``retail``:
 stock codes of Online Retail II, with ``online_retail_II.parquet`` in the folder
 ``--data``. ``--share 4`` takes each fourth customer, and ``--each 2`` scores the lists
 of each second one. The model has its default parameters and ranks by the next event;
@@ -97,6 +97,7 @@ def read_options():
     parser.add_argument("--periods", type=int, default=1)
     parser.add_argument("--length", type=pd.Timedelta, default="7D")
     parser.add_argument("--basket", action="store_true")
+    parser.add_argument("--refit", action="store_true")
     parser.add_argument("--cornac")
     options = parser.parse_args()
     if options.cornac and options.periods > 1:
@@ -220,15 +221,18 @@ def report(found):
 def lstm(periods, seed, options):
     """Rank by the network's probability of the next event, and of the next basket."""
     params = {"max_epochs": options.epochs, "random_state": seed, "verbose": 1}
-    model = LSTMEventModel(**params).fit(rows_of(periods[0]))
-    for way, basket in [("event", False), ("basket", True)][: 1 + options.basket]:
-        tables = []
-        for period in periods:
-            X = rows_of(period)
-            X = X[X["customer"].isin(period.bought["row"])]
+    ways = {"event": False, "basket": True} if options.basket else {"event": False}
+    tables = {way: [] for way in ways}
+    for i, period in enumerate(periods):
+        X = rows_of(period)
+        if i == 0 or options.refit:
+            model = LSTMEventModel(**params).fit(X)
+        X = X[X["customer"].isin(period.bought["row"])]
+        for way, basket in ways.items():
             lists = model.predict_next(X, "item", N_BEST, basket=basket)
-            tables.append(lists.assign(row=lists["customer"]))
-        yield (way, seed), tables
+            tables[way].append(lists.assign(row=lists["customer"]))
+    for way, lists in tables.items():
+        yield (way, seed), lists
 
 
 def rows_of(period):
