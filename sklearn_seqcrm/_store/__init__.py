@@ -12,7 +12,13 @@ from sklearn_seqcrm._store._clock import (
     saturating_add,
     saturating_subtract,
 )
-from sklearn_seqcrm._store._columns import Column, FieldSchema, factorize, scatter
+from sklearn_seqcrm._store._columns import (
+    Column,
+    FieldSchema,
+    factorize,
+    scatter,
+    stack_columns,
+)
 from sklearn_seqcrm._store._days import days_between, days_between_ticks
 from sklearn_seqcrm._store._field_types import (
     FIELD_TYPES,

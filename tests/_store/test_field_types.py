@@ -6,7 +6,6 @@ import pytest
 from numpy.testing import assert_array_equal
 from pandas.testing import assert_frame_equal, assert_series_equal
 
-from sklearn_seqcrm._encoding import EventEncoder
 from sklearn_seqcrm._store import (
     FIELD_TYPES,
     Column,
@@ -120,9 +119,7 @@ def log(monkeypatch):
 
 
 def reader(log):
-    schema = {"x": FieldSchema.of(log.column("x"))}
-    encoder = EventEncoder(log.timeline.clock, schema, {"x": None}, *[None] * 3)
-    return reader_of(encoder, "x")
+    return reader_of("x", FieldSchema.of(log.column("x")))
 
 
 CONSUMERS = {

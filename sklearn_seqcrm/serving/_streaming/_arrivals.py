@@ -23,7 +23,7 @@ from sklearn_seqcrm._store import (
     factorize,
     ids_of,
     join_ids,
-    scatter,
+    stack_columns,
     to_series,
 )
 from sklearn_seqcrm.events import EventLog, read_table
@@ -134,27 +134,23 @@ class Arrivals(NamedTuple):
         ids = {name: part.customers for name, part in parts.items()}
         #   parts       codes into their own customers      joint customers
         #   "order"     0 1 1    ["ann", "bob"]             ["ann", "bob", "cid"]
-        #   "return"    0        ["cid"]                     starts = 0, 2, 3
+        #   "return"    0        ["cid"]                     ends = 2, 3
         joint = pd.Series(join_ids(ids, "customers of new events"))
         place, customers = factorize(joint, customer, "new events")
-        starts = np.cumsum([0, *map(len, ids.values())]).tolist()
+        ends = np.cumsum(list(map(len, ids.values())))
+        places = np.split(place, ends[:-1])
         codes = [
-            place[start:][part.codes]
-            for start, part in zip(starts, parts.values(), strict=False)
+            own[part.codes] for own, part in zip(places, parts.values(), strict=True)
         ]
         times = np.concatenate([part.times for part in parts.values()])
         order, offsets, times = sort_events(
             np.concatenate(codes), times, len(customers)
         )
-        ends = np.cumsum([len(part.times) for part in parts.values()]).tolist()
-        places = {
-            name: slice(end - len(part.times), end)
-            for (name, part), end in zip(parts.items(), ends, strict=True)
-        }
-        columns = {}
-        for field in next(iter(parts.values())).columns:
-            having = {name: part.columns[field] for name, part in parts.items()}
-            columns[field] = scatter(having, places, len(times), field).take(order)
+        columns = stack_columns(
+            [part.columns for part in parts.values()],
+            [len(part.times) for part in parts.values()],
+        )
+        columns = {name: column.take(order) for name, column in columns.items()}
         return cls(customers.tolist(), offsets, times, columns)
 
     def of_customers(self, some: slice) -> Arrivals:

@@ -26,7 +26,9 @@ class EventFields:
     """
 
     def __init__(self, encoder: EventEncoder) -> None:
-        self._readers = {name: reader_of(encoder, name) for name in encoder.schema}
+        self._readers = {
+            n: reader_of(n, schema) for n, schema in encoder.schema.items()
+        }
         self._kinds = encoder.merged_from
 
     @property

@@ -18,7 +18,6 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import infer_dtype
 
-from sklearn_seqcrm._encoding import EventEncoder
 from sklearn_seqcrm._store import (
     Column,
     FieldSchema,
@@ -33,14 +32,12 @@ _EXACT = 2**53  # up to here, every integer is a float as well
 
 
 class FieldReader(ABC):
-    """Reader of one field, with its schema in training and its fitted encoder."""
+    """Reader of one field, with its schema in training."""
 
-    _has_levels = False
-
-    def __init__(self, name: str, schema: FieldSchema, field: Any) -> None:
+    def __init__(self, name: str, schema: FieldSchema) -> None:
         self._name = name
         self._schema = schema
-        self._field = field
+        self._has_levels = schema.levels is not None
 
     @property
     @abstractmethod
@@ -143,8 +140,6 @@ class ScalarReader(FieldReader):
 class LevelReader(FieldReader):
     """Read levels of the type that training had, in the form of `exact_ids`."""
 
-    _has_levels = True
-
     @property
     def takes(self) -> str:
         levels = self._schema.levels
@@ -174,12 +169,8 @@ class VectorReader(FieldReader):
     """Read lists and arrays of the length that training had as vectors of float32."""
 
     @property
-    def _size(self) -> int:
-        return self._field.n_components
-
-    @property
     def takes(self) -> str:
-        return f"lists of {self._size} numbers"
+        return f"lists of {self._schema.n_components} numbers"
 
     def _read(self, value: Any) -> np.ndarray | None:
         vector = self._plain(value)
@@ -189,10 +180,11 @@ class VectorReader(FieldReader):
             one = pd.Series([value], dtype=object)  # otherwise pandas may convert it
             column = nw.from_native(one, series_only=True)
             vector = read_vectors(column, self._name)[0]
-        if len(vector) != self._size:
+        size = self._schema.n_components
+        if len(vector) != size:
             raise ValueError(
                 f"Field {self._name!r} has a vector of length {len(vector)}; the "
-                f"pipeline was fitted on vectors of length {self._size}."
+                f"pipeline was fitted on vectors of length {size}."
             )
         # A vector of only NaN is a missing one, as in a log.
         return None if np.isnan(vector).all() else vector
@@ -212,21 +204,20 @@ class VectorReader(FieldReader):
         return vector if len(vector) and np.isfinite(vector).all() else None
 
     def join(self, values: Sequence[Any]) -> Column:
-        vectors = np.full((len(values), self._size), np.nan, dtype="float32")
+        column = self._schema.without_values(len(values))
         for i, vector in enumerate(values):
             if vector is not None:
-                vectors[i] = vector
-        return Column(vectors)
+                column.values[i] = vector
+        return column
 
 
 # By `FieldType.encoding`.
 _READERS = {"levels": LevelReader, "numbers": ScalarReader, "vectors": VectorReader}
 
 
-def reader_of(encoder: EventEncoder, name: str) -> FieldReader:
-    """Return the reader of a field of an encoder."""
-    schema = encoder.schema[name]
-    return schema.type.pick(_READERS)(name, schema, encoder.fields[name])
+def reader_of(name: str, schema: FieldSchema) -> FieldReader:
+    """Return the reader of a field."""
+    return schema.type.pick(_READERS)(name, schema)
 
 
 def error_at(place: str, error: Exception) -> Exception:

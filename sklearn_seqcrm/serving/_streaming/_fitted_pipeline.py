@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
@@ -16,6 +15,7 @@ from sklearn_seqcrm._columns import ColumnRoles, to_customer_levels, to_days
 from sklearn_seqcrm._encoding import EventEncoder, learned_encoding
 from sklearn_seqcrm._recurrent.data import Inputs, read_inputs
 from sklearn_seqcrm._recurrent.network import HistoryNetwork
+from sklearn_seqcrm._sklearn_compat import safe_indexing
 from sklearn_seqcrm.neural_network import BaseLSTM
 from sklearn_seqcrm.neural_network import __all__ as _public
 
@@ -149,15 +149,9 @@ def _refuse_readers_of_events(name: str, step: Any, histories: list[Any]) -> Non
 
 def _names_of(step: ColumnTransformer, columns: Any) -> list[Any]:
     """Return the names of the columns of a part, in any form of selection."""
-    names = getattr(step, "feature_names_in_", np.array([], dtype=object))
-    if isinstance(columns, str):
-        return [columns]
-    if isinstance(columns, int):
-        return [names[columns]]
-    chosen = np.asarray(columns) if not isinstance(columns, slice) else columns
-    if isinstance(chosen, slice) or chosen.dtype.kind in "bi":
-        return list(names[chosen])
-    return list(columns)
+    chosen = [columns] if isinstance(columns, str | int) else columns
+    table = pd.DataFrame(columns=getattr(step, "feature_names_in_", ()))
+    return list(safe_indexing(table, chosen, axis=1))
 
 
 def passes_through(transformer: Any) -> bool:

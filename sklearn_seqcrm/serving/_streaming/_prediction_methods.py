@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,14 +20,13 @@ def _if_estimator_has(method: str) -> Any:
     return available_if(lambda scorer: hasattr(scorer._parts.estimator, method))
 
 
-class PredictionsMixin(ABC):
+class PredictionsMixin:
     """Prediction methods for rows; each is available if the estimator has it."""
 
     _parts: FittedPipeline
-
-    @abstractmethod
-    def _predict(self, method: str, rows: Any, cutoff: Any, *args: Any) -> np.ndarray:
-        """Call a method of the estimator with the outputs of its networks for rows."""
+    # Calls a method of the estimator with the outputs of its networks for rows:
+    # _predict(method, rows, cutoff, *args).
+    _predict: Callable[..., Any]
 
     def predict(self, rows: pd.DataFrame, cutoff: Time | None = None) -> np.ndarray:
         """Predict the target of rows, their risks or the effects of treatments.

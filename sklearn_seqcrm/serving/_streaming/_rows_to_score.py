@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
 
 from sklearn_seqcrm._encoding import EncodedLog, EventEncoder
 from sklearn_seqcrm._ragged import blocks
@@ -297,7 +298,7 @@ class TableScorer(NamedTuple):
         outputs = []
         for number, network in enumerate(self.parts.networks):
             pooled = [
-                stream.pooled(*records[name], number)
+                torch.from_numpy(stream.pooled(*records[name], number))
                 for name, stream in self.streams.items()
             ]
             outputs.append(network.outputs_of_pooled(pooled, beside).double().numpy())

@@ -119,7 +119,7 @@ class SingleCustomerScorer:
         outputs = []
         for number, head in enumerate(self._heads):
             pooled = [
-                one.pooled_one(record, cutoff[0], number)
+                one.pooled(record[0], cutoff[0], number)
                 for one, record, cutoff in views
             ]
             outputs.append(head.outputs(pooled, *others)[None].astype("float64"))

@@ -130,37 +130,27 @@ def _part_of(transformer: Any, columns: list[Any], clock: Clock) -> _Part | None
     if function is to_floats:
         return _Scaled(_Numbers(columns), imputer, scaler)
     if function is to_days:
-        return _Scaled(_Days(columns[1:], clock), imputer, scaler)
+        return _Scaled(_Numbers(columns[1:], clock), imputer, scaler)
     return None
 
 
-class _Numbers:
-    """Numbers as they are; NaN where they are missing."""
+class _Numbers(NamedTuple):
+    """Numbers of columns, NaN where they are missing: as they are, or days."""
 
-    def __init__(self, columns: Sequence[Any]) -> None:
-        self._columns = columns
-
-    def __call__(self, statics: Mapping[str, Any], cutoff: Any) -> list[float]:
-        return [_number_of(statics[name]) for name in self._columns]
-
-    def learned(self) -> dict[str, Any]:
-        return {"kind": "numbers", "columns": list(self._columns)}
-
-
-class _Days:
-    """Days from datetimes to the cutoff."""
-
-    def __init__(self, columns: Sequence[Any], clock: Clock) -> None:
-        self._columns = columns
-        self._clock = clock
+    columns: Sequence[Any]
+    # Columns are datetimes, and numbers are the days to the cutoff on this clock; None:
+    # columns are numbers.
+    clock: Clock | None = None
 
     def __call__(self, statics: Mapping[str, Any], cutoff: Any) -> list[float]:
-        return [
-            -days_after(statics[name], cutoff, self._clock) for name in self._columns
-        ]
+        values = [statics[name] for name in self.columns]
+        if self.clock is None:
+            return [_number_of(value) for value in values]
+        return [-days_after(value, cutoff, self.clock) for value in values]
 
     def learned(self) -> dict[str, Any]:
-        return {"kind": "days before the cutoff", "columns": list(self._columns)}
+        kind = "numbers" if self.clock is None else "days before the cutoff"
+        return {"kind": kind, "columns": list(self.columns)}
 
 
 class _Scaled:

@@ -25,10 +25,7 @@ from sklearn_seqcrm.serving._streaming._customer_states import (
     StoredVectors,
 )
 from sklearn_seqcrm.serving._streaming._event_fields import EventFields, EventRowEncoder
-from sklearn_seqcrm.serving._streaming._event_reader import (
-    EventReader,
-    strides,
-)
+from sklearn_seqcrm.serving._streaming._event_reader import EventReader, strides
 from sklearn_seqcrm.serving._streaming._new_moments import (
     NewMoments,
     fields_of_moments,
@@ -397,26 +394,17 @@ class StreamedHistory:
         features = scale_row_features(raw, self.encoder.row_scale).astype("float32")
         return features, sums_of_amounts(amounts)
 
-    def pooled(
-        self, records: np.ndarray, cutoff: np.ndarray, number: int
-    ) -> torch.Tensor:
+    def pooled(self, records: Any, cutoff: Any, number: int) -> np.ndarray:
         """Return the histories of customers pooled by one network, (n, output_size).
 
-        `records` and `cutoff` are as in `features`, `number` is that of the network.
+        `records` and `cutoff` are as in `features`, or a single record and its cutoff,
+        which give (output_size,); `number` is that of the network.
         """
         # Without events any finite age serves: the state is 0.
         since = np.where(records["count"] > 0, cutoff - records["last"], 0)
         age = (since / self.encoder.layout.time_unit).astype("float32")
         seen = self._readers[number].step.read(self._state_of(records, number), age)
-        return torch.from_numpy(seen.reshape(len(records), -1))  # (n, P H)
-
-    def pooled_one(self, record: np.ndarray, cutoff: Any, number: int) -> np.ndarray:
-        """Return `pooled` of one customer, with a record of shape (1,), in NumPy."""
-        one = record[0]
-        since = cutoff - one["last"] if one["count"] else 0
-        age = np.float32(since / self.encoder.layout.time_unit)
-        state = self._state_of(one, number)
-        return self._readers[number].step.read(state, age).ravel()
+        return seen.reshape(*seen.shape[:-2], -1)  # (n, P H)
 
     # Packed states: fields "vectors" (and "totals") and "weights" ---------------------
 
