@@ -18,10 +18,6 @@ logs are merged      without `observed_until`: a kind that ends early; ids in an
 its own order, but not those of ids and of copies.
 """
 
-from sklearn_seqcrm.events._warnings._date_like import (
-    are_date_like,
-    warn_date_like_times,
-)
 from sklearn_seqcrm.events._warnings._far_times import (
     warn_early_cutoffs,
     warn_early_end,
@@ -41,6 +37,8 @@ from sklearn_seqcrm.events._warnings._unknown_customers import (
     warn_unknown_customers,
 )
 from sklearn_seqcrm.events._warnings._wrong_dates import (
+    are_date_like,
+    warn_date_like_times,
     warn_far_beginning,
     warn_far_observation,
     warn_isolated_times,

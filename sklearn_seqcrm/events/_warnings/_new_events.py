@@ -10,7 +10,6 @@ import narwhals.stable.v1 as nw
 
 from sklearn_seqcrm._store import Clock
 from sklearn_seqcrm.events._read import Events
-from sklearn_seqcrm.events._warnings._date_like import warn_date_like_times
 from sklearn_seqcrm.events._warnings._field_values import (
     count_infinite,
     fields_of_other_zone,
@@ -20,7 +19,10 @@ from sklearn_seqcrm.events._warnings._field_values import (
 from sklearn_seqcrm.events._warnings._look_like_ids import warn_id_like_fields
 from sklearn_seqcrm.events._warnings._numbers_as_text import warn_numbers_as_text
 from sklearn_seqcrm.events._warnings._repeated_events import warn_copied_events
-from sklearn_seqcrm.events._warnings._wrong_dates import warn_wrong_dates
+from sklearn_seqcrm.events._warnings._wrong_dates import (
+    warn_date_like_times,
+    warn_wrong_dates,
+)
 
 
 class NewEventChecks:
