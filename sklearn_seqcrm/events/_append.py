@@ -9,13 +9,7 @@ from typing import Any
 import numpy as np
 
 from sklearn_seqcrm._stacklevel import warn_user
-from sklearn_seqcrm._store import (
-    Column,
-    Kinds,
-    RawLog,
-    Timeline,
-    is_of_kinds,
-)
+from sklearn_seqcrm._store import Column, Kinds, RawLog, Timeline, is_of_kinds
 from sklearn_seqcrm.events._merge import (
     merge_events,
     observation_of_appended,

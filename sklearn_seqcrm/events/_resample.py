@@ -70,10 +70,7 @@ def resample_events(
 
 
 def _merged(
-    events: Events,
-    limits: np.ndarray,
-    summaries: Mapping[str, str],
-    count_field: str,
+    events: Events, limits: np.ndarray, summaries: Mapping[str, str], count_field: str
 ) -> Events:
     """Merge each run of events into one, at the limit of its last event.
 

@@ -9,12 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import Bunch
 
-from sklearn_seqcrm._plotting import (
-    hide_frame,
-    new_axes,
-    plain_text,
-    text_color,
-)
+from sklearn_seqcrm._plotting import hide_frame, new_axes, plain_text, text_color
 from sklearn_seqcrm.inspection._row_inputs import format_number
 
 if TYPE_CHECKING:

@@ -14,12 +14,7 @@ import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
 
-from sklearn_seqcrm._columns import (
-    ColumnRoles,
-    LevelEncoder,
-    StaticsTransformer,
-    Table,
-)
+from sklearn_seqcrm._columns import ColumnRoles, LevelEncoder, StaticsTransformer, Table
 from sklearn_seqcrm._encoding import NumericField
 from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.inspection._attribution_table import (

@@ -68,19 +68,12 @@ def permute_field(
     targets, sources = (
         seen[np.lexsort((rng.random_sample(len(seen)), kinds))] for _ in range(2)
     )
-    columns = log.columns
-    columns[field] = _with_values_of(columns[field], log.timeline, targets, sources)
-    changed = log.with_events(log.timeline, columns)
-    return HistoryArray.of(rows._replace(log=changed), array.dtype)
-
-
-def _with_values_of(
-    column: Column, timeline: Timeline, targets: np.ndarray, sources: np.ndarray
-) -> Column:
-    """Return a column in which events `targets` have the values of events `sources`."""
+    column, timeline = log.column(field), log.timeline
     values = column.values.copy()
     values[targets] = _at_times(column, timeline, sources, timeline.times[targets])
-    return Column(values, column.categories)
+    permuted = {field: Column(values, column.categories)}
+    changed = log.with_events(timeline, log.columns | permuted)
+    return HistoryArray.of(rows._replace(log=changed), array.dtype)
 
 
 def _at_times(

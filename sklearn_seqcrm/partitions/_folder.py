@@ -42,10 +42,7 @@ _FORMAT = 1  # of the folders that are written; the first ones have no number
 
 
 def write_folder(
-    folder: Any,
-    y: Callable[[pd.DataFrame], Any] | None,
-    engine: Engine,
-    make: RowMaker,
+    folder: Any, y: Callable[[pd.DataFrame], Any] | None, engine: Engine, make: RowMaker
 ) -> None:
     """Write all partitions, see `PartitionedRows.to_disk`."""
     path = Path(os.path.abspath(os.fspath(folder)))

@@ -10,12 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._store import (
-    Kinds,
-    as_list,
-    check_list,
-    describe_fields,
-)
+from sklearn_seqcrm._store import Kinds, as_list, check_list, describe_fields
 from sklearn_seqcrm._typing import Duration, IntoTable, ListLike, Time
 from sklearn_seqcrm.events import (
     EventLog,
@@ -37,11 +32,7 @@ from sklearn_seqcrm.partitions._customers import (
 from sklearn_seqcrm.partitions._engines import Engine, Part, check_customer, engine_of
 from sklearn_seqcrm.partitions._partitioned_rows import PartitionedRows
 from sklearn_seqcrm.partitions._recipes import Attached, Recipe, RowMaker, Snapshots
-from sklearn_seqcrm.partitions._schema import (
-    MOST_LEVELS,
-    Schema,
-    TableOptions,
-)
+from sklearn_seqcrm.partitions._schema import MOST_LEVELS, Schema, TableOptions
 from sklearn_seqcrm.partitions._types import check_count, is_list
 
 
@@ -189,7 +180,9 @@ class PartitionedLog:
         if observed_until is not None:
             warn_far_observation(timeline)
         # Logs among the items warned when they were made.
-        if any(map(_is_log, events if is_list(events) else ())):
+        if is_list(events) and any(
+            isinstance(one, EventLog | str | PathLike) for one in events
+        ):
             return
         self._warn_about_fields()
         warn_other_zone(self._schema.other_zone, timeline.clock)
@@ -401,11 +394,6 @@ class PartitionedLog:
         if in_list:
             refuse_misplaced_rows(table, customer, self._hashes, self._schema.ids)
         return engine
-
-
-def _is_log(item: Any) -> bool:
-    """Return whether an item is a log, or the path of one."""
-    return isinstance(item, EventLog | str | PathLike)
 
 
 def _in_memory(table: Any) -> Any:

@@ -11,7 +11,7 @@ So repeated events are found within runs of equal times::
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -104,25 +104,18 @@ def _number_distinct(
     index: np.ndarray,
     known: Mapping[str, Column],
 ) -> np.ndarray:
-    """Number the distinct values of a key and of all fields at some events, (n,)."""
-    key = pd.factorize(key)[0]
-    for codes in _codes(columns, index, known):
-        # Renumbered after each field: products of many levels would overflow.
-        key = pd.factorize(key * (codes.max() + 1) + codes)[0]
-    return key
-
-
-def _codes(
-    columns: Mapping[str, Column], index: np.ndarray, known: Mapping[str, Column]
-) -> Iterator[np.ndarray]:
-    """Yield codes of each field at some events, equal for equal values.
+    """Number the distinct values of a key and of all fields at some events, (n,).
 
     Numbers are compared in the dtype that the log has: 0.1 as float64 is not the 0.1 of
     a float32.
     """
+    key = pd.factorize(key)[0]
     for name, column in columns.items():
         some = column.take(index)
         if name in known and known[name].values.dtype == np.float32:
             with np.errstate(over="ignore"):  # the log would hold infinity, too
                 some = some._replace(values=some.values.astype("float32"))
-        yield some.distinct()
+        codes = some.distinct()
+        # Renumbered after each field: products of many levels would overflow.
+        key = pd.factorize(key * (codes.max() + 1) + codes)[0]
+    return key
