@@ -16,6 +16,7 @@ from sklearn_seqcrm._store._columns import (
     Column,
     FieldSchema,
     factorize,
+    joint_codes,
     scatter,
     stack_columns,
 )

@@ -200,6 +200,20 @@ def factorize(
     return codes, levels
 
 
+def joint_codes(
+    parts: Mapping[str, pd.Index], what: str, name: str
+) -> tuple[dict[str, np.ndarray], pd.Index]:
+    """Return codes of the ids of several parts, and the distinct ids, sorted.
+
+    `parts` are ids in exact form, by the name of their origin; so are the codes, int32,
+    equal for equal ids of two parts. Errors name the ids `what`, and their column
+    `name`.
+    """
+    codes, ids = factorize(pd.Series(join_ids(parts, what)), name)
+    ends = np.cumsum([len(own) for own in parts.values()])
+    return dict(zip(parts, np.split(codes, ends[:-1]), strict=True)), ids
+
+
 def _distinct(series: pd.Series, name: str) -> tuple[np.ndarray, pd.Index]:
     """Return codes of values, and the distinct values in order of appearance."""
     try:
@@ -274,14 +288,11 @@ def _in_joint_codes(
     # The usual case of parts of one log: no level has to be looked up.
     if all(own.equals(first) and own.dtype == first.dtype for own in levels.values()):
         return dict(parts), first
-    joined = join_ids(levels, f"categories of field {field!r}")
-    codes, union = factorize(pd.Series(joined), field)
     # The new code of each old one, log by log; (n_levels,) each.
-    ends = np.cumsum([len(own) for own in levels.values()])
-    tables = zip(levels, np.split(codes, ends[:-1]), strict=True)
+    codes, union = joint_codes(levels, f"categories of field {field!r}", field)
     return {
         name: Column(look_up(table, parts[name].values), union)
-        for name, table in tables
+        for name, table in codes.items()
     }, union
 
 

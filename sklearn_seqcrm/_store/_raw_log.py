@@ -12,7 +12,7 @@ import pandas as pd
 from sklearn_seqcrm._store._clock import Clock, format_time
 from sklearn_seqcrm._store._columns import Column, stack_columns
 from sklearn_seqcrm._store._log import Log
-from sklearn_seqcrm._store._timeline import ObservationWindow, Timeline, frozen
+from sklearn_seqcrm._store._timeline import Timeline, frozen
 
 
 class Kinds(NamedTuple):
@@ -139,14 +139,7 @@ class RawLog(Log):
     @classmethod
     def without_events(cls) -> Self:
         """Return a log for a column of missing histories; it joins with any other."""
-        nothing = np.zeros(0, dtype="int64")
-        timeline = Timeline(
-            pd.Index([]),
-            np.zeros(1, "int64"),
-            nothing,
-            Clock("int64", "us"),
-            ObservationWindow(0, in_days=False),
-        )
+        timeline = Timeline.without_events(pd.Index([]), Clock("int64", "us"))
         return cls.of(timeline, {}, ("customer", "time"))
 
     def __getattr__(self, name: str) -> Any:

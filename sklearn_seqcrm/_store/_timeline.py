@@ -200,6 +200,14 @@ class Timeline:
     clock: Clock  # the axis of `times`
     observation: ObservationWindow  # how far the log was observed
 
+    @classmethod
+    def without_events(cls, customers: pd.Index, clock: Clock) -> Timeline:
+        """Return the timeline of customers of whom nothing was observed."""
+        offsets, times = np.zeros(len(customers) + 1, "int64"), np.zeros(0, clock.dtype)
+        return cls(
+            customers, offsets, times, clock, ObservationWindow(0, in_days=False)
+        )
+
     def __post_init__(self) -> None:
         """Make the arrays read-only, as the attributes are."""
         # Rows of many tables view one log: a change would reach all of them.

@@ -307,16 +307,10 @@ class HistoryArray(ExtensionArray):
         """Return one history for an integer, otherwise an array of histories."""
         item = check_array_indexer(self, item)
         if isinstance(item, int | np.integer):
-            log, identities, start, stop, cutoff = self._rows
-            if start[item] == NO_ROW:
+            log, identity, start, stop, cutoff = self._rows.take(item)
+            if start == NO_ROW:
                 return self._dtype.na_value
-            return History(
-                log,
-                int(identities[item]),
-                int(start[item]),
-                int(stop[item]),
-                cutoff[item],
-            )
+            return History(log, int(identity), int(start), int(stop), cutoff)
         # pandas indexes a 1-d column as array[..., i]; the ellipsis adds nothing.
         if isinstance(item, tuple):
             item = next(one for one in item if one is not Ellipsis)

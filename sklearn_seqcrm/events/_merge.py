@@ -12,7 +12,7 @@ Every field is written once, straight to the places of its events in the merged 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,8 +26,7 @@ from sklearn_seqcrm._store import (
     RawLog,
     Timeline,
     check_name_free,
-    factorize,
-    join_ids,
+    joint_codes,
     scatter,
 )
 from sklearn_seqcrm.events._read import Events
@@ -74,30 +73,26 @@ def merge_events(parts: Mapping[str, Events], observation: ObservationWindow) ->
     timelines = [part.timeline for part in parts.values()]
     ids = {name: part.timeline.customers for name, part in parts.items()}
     # One code for each segment of each part; a customer of two parts has one code.
-    codes, customers = factorize(pd.Series(join_ids(ids, "customers")), "customer")
-    counts = np.concatenate([timeline.counts for timeline in timelines])
+    codes, customers = joint_codes(ids, "customers", "customer")
+    of_events = [
+        np.repeat(own, timeline.counts)
+        for own, timeline in zip(codes.values(), timelines, strict=True)
+    ]
     times = np.concatenate([timeline.times for timeline in timelines])
-    order, offsets, times = sort_events(np.repeat(codes, counts), times, len(customers))
+    order, offsets, times = sort_events(
+        np.concatenate(of_events), times, len(customers)
+    )
     timeline = Timeline(customers, offsets, times, timelines[0].clock, observation)
     timeline.check_span(f"times of {' and '.join(parts)}")
-    places = _split(
-        inverse_permutation(order), parts, [len(t.times) for t in timelines]
-    )
+    ends = np.cumsum([len(timeline.times) for timeline in timelines])
+    split = np.split(inverse_permutation(order), ends[:-1])
+    places = dict(zip(parts, split, strict=True))
     # Fields in the order of the parts; a field of several parts is one column.
     columns = {}
     for field in dict.fromkeys(f for part in parts.values() for f in part.columns):
         having = {n: p.columns[field] for n, p in parts.items() if field in p.columns}
         columns[field] = scatter(having, places, len(order), field)
-    codes_of = _split(codes, parts, [len(own) for own in ids.values()])
-    return Merged(Events(timeline, columns), places, codes_of)
-
-
-def _split(
-    values: np.ndarray, names: Iterable[str], lengths: Sequence[int]
-) -> dict[str, np.ndarray]:
-    """Cut an array into parts of given lengths, by their names."""
-    parts = np.split(values, np.cumsum(lengths)[:-1])
-    return dict(zip(names, parts, strict=True))
+    return Merged(Events(timeline, columns), places, codes)
 
 
 def with_kind(

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._encoding import EventEncoder, columns_as_in_fit
+from sklearn_seqcrm._encoding import columns_as_in_fit
 from sklearn_seqcrm._ragged import sort_events
 from sklearn_seqcrm._store import (
     TICKS_PER_SECOND,
@@ -22,7 +22,7 @@ from sklearn_seqcrm._store import (
     check_unicode,
     factorize,
     ids_of,
-    join_ids,
+    joint_codes,
     stack_columns,
     to_series,
 )
@@ -89,19 +89,11 @@ class Arrivals(NamedTuple):
     columns: Mapping[str, Column]  # fields of the events
 
     @classmethod
-    def of(
-        cls,
-        events: Any,
-        keys: tuple[str, str],
-        fields: EventFields,
-        encoder: EventEncoder,
-        history: str,
-    ) -> Self:
+    def of(cls, events: Any, fields: EventFields, history: str) -> Self:
         """Read the events of `StreamingScorer.update`, and raise its errors.
 
-        `keys` are the names of the customer and the time column of a table, `fields`
-        the readers of the fields, `encoder` that of the history column, and `history`
-        its name, for errors.
+        `fields` reads the fields; `history` is the name of the history column, for
+        errors.
         """
         what = f"new events for {history!r}"
         sources = {what: (events, None)}
@@ -118,15 +110,16 @@ class Arrivals(NamedTuple):
             # No events, so that there may be no columns, either.
             if hasattr(source, "__len__") and not len(source):
                 continue
-            part = _read(source, keys, fields, encoder, name, kind)
+            part = _read(source, fields, name, kind)
             if len(part.times):
                 parts[name] = part
         if not parts:
-            return cls([], np.zeros(1, "int64"), np.zeros(0, encoder.clock.dtype), {})
+            nothing = np.zeros(0, fields.encoder.clock.dtype)
+            return cls([], np.zeros(1, "int64"), nothing, {})
         if isinstance(events, EventLog):  # sorted already
             offsets = events.timeline.offsets
             return cls(events.customers.tolist(), offsets, *parts[what][2:])
-        return cls._sorted(parts, keys[0])
+        return cls._sorted(parts, fields.keys[0])
 
     @classmethod
     def _sorted(cls, parts: Mapping[str, _Part], customer: str) -> Self:
@@ -134,14 +127,9 @@ class Arrivals(NamedTuple):
         ids = {name: part.customers for name, part in parts.items()}
         #   parts       codes into their own customers      joint customers
         #   "order"     0 1 1    ["ann", "bob"]             ["ann", "bob", "cid"]
-        #   "return"    0        ["cid"]                     ends = 2, 3
-        joint = pd.Series(join_ids(ids, "customers of new events"))
-        place, customers = factorize(joint, customer, "new events")
-        ends = np.cumsum(list(map(len, ids.values())))
-        places = np.split(place, ends[:-1])
-        codes = [
-            own[part.codes] for own, part in zip(places, parts.values(), strict=True)
-        ]
+        #   "return"    0        ["cid"]
+        places, customers = joint_codes(ids, "customers of new events", customer)
+        codes = [places[name][part.codes] for name, part in parts.items()]
         times = np.concatenate([part.times for part in parts.values()])
         order, offsets, times = sort_events(
             np.concatenate(codes), times, len(customers)
@@ -184,15 +172,9 @@ class _Part(NamedTuple):
     columns: Mapping[str, Column]  # fields of the events
 
 
-def _read(
-    events: Any,
-    keys: tuple[str, str],
-    fields: EventFields,
-    encoder: EventEncoder,
-    what: str,
-    kind: str | None,
-) -> _Part:
+def _read(events: Any, fields: EventFields, what: str, kind: str | None) -> _Part:
     """Read events of a log, a list or a table; `kind`, if any, is that of each."""
+    keys, encoder = fields.keys, fields.encoder
     if isinstance(events, EventLog):
         timeline = events.timeline
         columns = fields.complete(events.columns, len(events), what, kind)
@@ -207,7 +189,7 @@ def _read(
         # The kind of a whole list is written into each of its events.
         own = {} if kind is None else {str(fields.kind_field): kind}
         columns = fields.join(
-            [_read_event(i, one, own, keys, fields) for i, one in enumerate(events)]
+            [_read_event(i, one, own, fields) for i, one in enumerate(events)]
         )
         # As objects: pandas would make floats of integers beside None.
         ids, when = (
@@ -231,14 +213,10 @@ def _require_keys(given: Collection[str], keys: tuple[str, str], what: str) -> N
 
 
 def _read_event(
-    i: int,
-    event: Any,
-    own: Mapping[str, Any],
-    keys: tuple[str, str],
-    fields: EventFields,
+    i: int, event: Any, own: Mapping[str, Any], fields: EventFields
 ) -> dict[str, Any]:
     """Read the fields of event `i` of a list, with `own` fields added."""
-    name = f"Event {i} of the list"
+    name, keys = f"Event {i} of the list", fields.keys
     if not isinstance(event, Mapping):
         raise TypeError(f"{name} must be a mapping; got {type(event).__name__}.")
     _require_keys(event, keys, name)

@@ -22,10 +22,13 @@ from sklearn_seqcrm.serving._streaming._field_readers import reader_of
 class EventFields:
     """Readers of all fields of events; an event has the fields of its kind.
 
-    `encoder` is the fitted encoder of the history column.
+    `encoder` is the fitted encoder of the history column, and `keys` are the names of
+    the customer and the time column of events.
     """
 
-    def __init__(self, encoder: EventEncoder) -> None:
+    def __init__(self, encoder: EventEncoder, keys: tuple[str, str]) -> None:
+        self.encoder = encoder
+        self.keys = keys
         self._readers = {
             n: reader_of(n, schema) for n, schema in encoder.schema.items()
         }

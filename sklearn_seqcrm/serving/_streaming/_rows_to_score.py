@@ -14,7 +14,6 @@ from sklearn_seqcrm._ragged import blocks
 from sklearn_seqcrm._recurrent.data import BatchPart
 from sklearn_seqcrm._stacklevel import warn_user
 from sklearn_seqcrm._store import (
-    ObservationWindow,
     Rows,
     Timeline,
     check_none_missing,
@@ -37,15 +36,8 @@ class StreamedLog(EncodedLog):
     def __init__(
         self, encoder: EventEncoder, features: np.ndarray, sums: np.ndarray
     ) -> None:
-        n, clock = len(features), encoder.clock
-        nothing = np.zeros(0, clock.dtype)
-        timeline = Timeline(
-            pd.RangeIndex(n),
-            np.zeros(n + 1, "int64"),
-            nothing,
-            clock,
-            ObservationWindow(0, in_days=False),
-        )
+        customers = pd.RangeIndex(len(features))
+        timeline = Timeline.without_events(customers, encoder.clock)
         channels, codes = encoder.layout.empty(0)
         names = ("customer", "time")
         super().__init__(

@@ -80,7 +80,7 @@ class StreamedHistory:
         self.name = name
         self.keys = keys
         self.encoder = encoder
-        self.fields = EventFields(encoder)
+        self.fields = EventFields(encoder, keys)
         self._row_encoder = EventRowEncoder(encoder)
         self.stored = StoredVectors(dtype, readers[0].adds_up)
         self._sums = DecayedSums(encoder.layout, has_sums)

@@ -296,13 +296,8 @@ class StreamingScorer(PredictionsMixin):
             if isinstance(single, Mapping):
                 return self._single_customer_scorer.take(single, stream, on_accept)
             with isolated_torch_settings("cpu"), torch.no_grad():
-                return self._take(
-                    Arrivals.of(
-                        events, stream.keys, stream.fields, stream.encoder, stream.name
-                    ),
-                    stream,
-                    on_accept,
-                )
+                arrivals = Arrivals.of(events, stream.fields, stream.name)
+                return self._take(arrivals, stream, on_accept)
 
     def _take(
         self,
