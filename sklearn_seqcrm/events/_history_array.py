@@ -307,10 +307,11 @@ class HistoryArray(ExtensionArray):
         """Return one history for an integer, otherwise an array of histories."""
         item = check_array_indexer(self, item)
         if isinstance(item, int | np.integer):
-            log, identity, start, stop, cutoff = self._rows.take(item)
-            if start == NO_ROW:
+            row: Any = self._rows.take(item)  # numbers instead of arrays
+            if row.start == NO_ROW:
                 return self._dtype.na_value
-            return History(log, int(identity), int(start), int(stop), cutoff)
+            identity, start, stop = map(int, row[1:4])
+            return History(row.log, identity, start, stop, row.cutoff)
         # pandas indexes a 1-d column as array[..., i]; the ellipsis adds nothing.
         if isinstance(item, tuple):
             item = next(one for one in item if one is not Ellipsis)
