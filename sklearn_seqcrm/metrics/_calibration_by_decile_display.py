@@ -169,7 +169,7 @@ class CalibrationByDecileDisplay:
         ValueError
             For arguments that `decile_table` refuses.
         """
-        rows = read_rows(y_true, y_pred, sample_weight, pos_label=pos_label)
+        rows = read_rows(y_true, y_pred, sample_weight, pos_label)
         return cls(table=table_of(rows, n_bins), name=name).plot(ax)
 
     def plot(self, ax: Axes | None = None, *, name: str | None = None) -> Self:

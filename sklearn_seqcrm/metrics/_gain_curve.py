@@ -85,9 +85,7 @@ def cumulative_gain_curve(
     >>> thresholds.tolist()
     [inf, 0.9, 0.5, 0.1]
     """
-    rows = read_rows(
-        y_true, y_score, sample_weight, pos_label=pos_label, score_name="y_score"
-    )
+    rows = read_rows(y_true, y_score, sample_weight, pos_label, "y_score")
     return gain_curve(rows)
 
 
@@ -167,9 +165,7 @@ def lift_at(
     >>> lift_at(["yes", "no", "no", "no"], [4, 3, 2, 1], 0.5, pos_label="yes")
     2.0
     """
-    rows = read_rows(
-        y_true, y_score, sample_weight, pos_label=pos_label, score_name="y_score"
-    )
+    rows = read_rows(y_true, y_score, sample_weight, pos_label, "y_score")
     if not has_positive_total(rows):
         return np.nan
     weight, total = ScoreGroups.of(rows).curve()

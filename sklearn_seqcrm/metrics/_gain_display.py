@@ -176,9 +176,7 @@ class GainDisplay:
         ValueError
             For arguments that `cumulative_gain_curve` refuses.
         """
-        rows = read_rows(
-            y_true, y_score, sample_weight, pos_label=pos_label, score_name="y_score"
-        )
+        rows = read_rows(y_true, y_score, sample_weight, pos_label, "y_score")
         fraction, gain, _ = gain_curve(rows)
         # The best possible order: by the targets themselves.
         best_fraction, best_gain, _ = gain_curve(rows._replace(score=rows.y))

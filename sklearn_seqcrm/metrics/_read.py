@@ -34,7 +34,6 @@ def read_rows(
     y_true: Any,
     y_score: Any,
     sample_weight: Any,
-    *,
     pos_label: Any = None,
     score_name: str = "y_pred",
 ) -> ScoredRows:

@@ -195,15 +195,10 @@ class PartitionedLog:
     def _warn_about_fields(self) -> None:
         """Warn of numbers as text, and of infinite numbers."""
         schema = self._schema
-        some = {
-            # The schema has no levels of fields with very many.
-            name: (schema.sample if name in schema.truncated else schema.template)
-            for name in self.fields
-        }
-        warn_numbers_as_text(
-            {name: log.column(name) for name, log in some.items()},
-            self._options.categorical,
-        )
+        # The template has one level of fields with very many, the sample has some.
+        some = {name: schema.sample.column(name) for name in schema.truncated}
+        columns = schema.template.columns | some
+        warn_numbers_as_text(columns, self._options.categorical)
         warn_infinite(schema.n_infinite)
 
     def _learn_schema(self, observed_until: Any) -> Schema:
@@ -245,11 +240,9 @@ class PartitionedLog:
 
     def __repr__(self) -> str:
         """One line: sizes and fields by type."""
-        log = self._schema.template
-        columns = {name: log.column(name) for name in log.fields}
         return (
             f"PartitionedLog({self.n_events:,} events, {self.n_partitions} partitions, "
-            f"{describe_fields(columns)})"
+            f"{describe_fields(self._schema.template.columns)})"
         )
 
     def snapshots(

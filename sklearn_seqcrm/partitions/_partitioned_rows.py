@@ -439,9 +439,7 @@ def rows_without_events(engine: Engine, make: RowMaker) -> pd.DataFrame:
     keys = {name, *dtype.keys}
     most = None if set(empty.columns) - keys else _FEW_OF_PART
     found = list(engine.collect(partial(_without_events, make, most)))
-    parts = [(rows, ids, cutoff) for rows, ids, cutoff in found if len(rows)]
-    if not parts:
-        parts = found[:1]
+    parts = [one for one in found if len(one[0])] or found[:1]
     beside = pd.concat([rows for rows, _, _ in parts], ignore_index=True)
     ids = exact_ids(pd.Index(np.concatenate([own for _, own, _ in parts])), "customers")
     cutoff = np.concatenate([own for _, _, own in parts])
