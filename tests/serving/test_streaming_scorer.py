@@ -500,12 +500,13 @@ def test_refusals():
         StreamingScorer(model.fit(numbers, y), "who", "when")
 
 
-def test_other_steps_for_statics():
+@pytest.mark.parametrize("age", [["age"], slice("age", "age"), [0]])
+def test_other_steps_for_statics(age):
     """Tables and single rows are transformed by the steps of the pipeline."""
     X, y = LOG.attach(ROWS, cutoff="at").fillna({"age": 0}), np.arange(len(ROWS)) % 2
     doubled = make_column_transformer(
         ("passthrough", ["history"]),
-        (FunctionTransformer(lambda frame: 2 * frame), ["age"]),
+        (FunctionTransformer(lambda frame: 2 * frame), age),
         verbose_feature_names_out=False,
     ).set_output(transform="pandas")
     model = make_pipeline(

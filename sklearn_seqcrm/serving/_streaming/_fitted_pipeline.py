@@ -139,7 +139,7 @@ def _refuse_readers_of_events(name: str, step: Any, histories: list[Any]) -> Non
         own = to_days, to_customer_levels
         if passes_through(transformer) or function_of(transformer) in own:
             continue
-        reads = [one for one in _names_of(step, columns) if one in histories]
+        reads = [one for one in names_of(step, columns) if one in histories]
         if reads:
             raise TypeError(
                 f"The part {part!r} of the step {name!r} reads the histories {reads}, "
@@ -147,7 +147,7 @@ def _refuse_readers_of_events(name: str, step: Any, histories: list[Any]) -> Non
             )
 
 
-def _names_of(step: ColumnTransformer, columns: Any) -> list[Any]:
+def names_of(step: ColumnTransformer, columns: Any) -> list[Any]:
     """Return the names of the columns of a part, in any form of selection."""
     chosen = [columns] if isinstance(columns, str | int) else columns
     table = pd.DataFrame(columns=getattr(step, "feature_names_in_", ()))

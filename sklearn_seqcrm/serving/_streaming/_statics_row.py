@@ -31,6 +31,7 @@ from sklearn_seqcrm._store import Clock, days_between_ticks, is_real
 from sklearn_seqcrm.serving._streaming._fitted_pipeline import (
     FittedPipeline,
     function_of,
+    names_of,
     passes_through,
 )
 
@@ -75,11 +76,12 @@ class StaticsRowEncoder:
             return None
         clock = next(iter(parts.encoders.values())).clock
         made, names = [], []
-        for name, transformer, columns in step.transformers_:
+        for name, transformer, chosen in step.transformers_:
+            columns = names_of(step, chosen)
             # Histories pass through; without columns there is nothing to encode.
             if name == "remainder" or set(columns) <= set(parts.encoders):
                 continue
-            one = _part_of(transformer, list(columns), clock)
+            one = _part_of(transformer, columns, clock)
             if one is None:
                 return None
             made.append(one)
