@@ -310,8 +310,8 @@ class HistoryArray(ExtensionArray):
             row: Any = self._rows.take(item)  # numbers instead of arrays
             if row.start == NO_ROW:
                 return self._dtype.na_value
-            identity, start, stop = map(int, row[1:4])
-            return History(row.log, identity, start, stop, row.cutoff)
+            identity = int(row.identities)
+            return History(row.log, identity, int(row.start), int(row.stop), row.cutoff)
         # pandas indexes a 1-d column as array[..., i]; the ellipsis adds nothing.
         if isinstance(item, tuple):
             item = next(one for one in item if one is not Ellipsis)
