@@ -1,6 +1,6 @@
 """Levels that simulated paths can copy: those of rows, and those of paths since.
 
-`_copy_counts` has the formulas.
+`_copy_mechanism` has the formulas.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from sklearn_seqcrm._encoding import FIRST_LEVEL
 from sklearn_seqcrm._ragged import ranges, segment_numbers
 from sklearn_seqcrm._recurrent.data import HistorySource
-from sklearn_seqcrm.event_model._copy_counts import (
+from sklearn_seqcrm.event_model._copy_mechanism import (
     DECAY_SCALES,
     HABIT_SHARES,
     N_SOURCES,

@@ -13,8 +13,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from sklearn_seqcrm._store import Column
-from sklearn_seqcrm.event_model._copy_counts import CopyCandidates
-from sklearn_seqcrm.event_model._copy_mechanism import CopyMechanism
+from sklearn_seqcrm.event_model._copy_mechanism import CopyCandidates, CopyMechanism
 from sklearn_seqcrm.event_model._copy_state import CopyState
 from sklearn_seqcrm.event_model._path_draws import PathDraws
 

@@ -28,8 +28,7 @@ from sklearn_seqcrm._encoding import FIRST_LEVEL, MISSING, UNSEEN, Vocabulary
 from sklearn_seqcrm._ragged import is_run_start
 from sklearn_seqcrm._recurrent.network import float32_tensor, new_embedding
 from sklearn_seqcrm._store import Column, find_ids
-from sklearn_seqcrm.event_model._copy_counts import CopyCandidates
-from sklearn_seqcrm.event_model._copy_mechanism import CopyMechanism
+from sklearn_seqcrm.event_model._copy_mechanism import CopyCandidates, CopyMechanism
 from sklearn_seqcrm.event_model._copy_state import CopyState
 from sklearn_seqcrm.event_model._fields import (
     FieldBlocks,
@@ -56,7 +55,7 @@ _LOGITS_AT_ONCE = 2**19
 class LevelDensity(FieldDensity):
     """Mixture over the next level: softmax, training frequencies, and copies.
 
-    A pointer-generator network; the module `_copy_counts` has the formula::
+    A pointer-generator network; the module `_copy_mechanism` has the formula::
 
         P(c) = g_gen G(c) + g_pop S(c) + sum_j g_j n_j(c) / N_j
 
@@ -195,7 +194,7 @@ class LevelDensity(FieldDensity):
         if self.copies is None or state is None:
             return self._generated(softmax_input, is_new_moment, weights)
         generated, popular, copied = self.copies.weighted_gates(
-            gate_input, is_new_moment, state, weights
+            gate_input, is_new_moment, state.remaining(), weights
         )
         found = self._generated(softmax_input, is_new_moment, generated)
         found.addr_(popular, self.popularity)
@@ -261,7 +260,9 @@ class LevelDensity(FieldDensity):
         if self.copies is None or state is None:
             logits = self._logits(softmax_input, is_new_moment)
             return self._draw_generated(logits, draws)
-        source = self.copies.draw_source(gate_input, is_new_moment, state, draws)
+        gates = self.copies.gate_logits(gate_input, is_new_moment, state.remaining())
+        # 0 is generated, 1 popular, and 2 + j a copy from the source j.
+        source = draw_logits(gates, draws)
         levels = torch.zeros_like(source)
         generated, popular, copied = (
             some.nonzero()[:, 0] for some in (source == 0, source == 1, source > 1)

@@ -53,7 +53,7 @@ from sklearn_seqcrm._recurrent.network import (
     new_linear,
 )
 from sklearn_seqcrm._recurrent.training import HistoryNet
-from sklearn_seqcrm.event_model._copy_counts import CopyCandidates, copy_candidates
+from sklearn_seqcrm.event_model._copy_mechanism import CopyCandidates, copy_candidates
 from sklearn_seqcrm.event_model._event_batches import (
     EventBatches,
     EventPart,

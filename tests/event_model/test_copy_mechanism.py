@@ -11,14 +11,14 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_seqcrm._recurrent.data._sources import HistorySource
 from sklearn_seqcrm.event_model import _copy_state
-from sklearn_seqcrm.event_model._copy_counts import (
+from sklearn_seqcrm.event_model._copy_mechanism import (
     DECAY_SCALES,
     HABIT_SHARES,
     N_SOURCES,
     CopyCandidates,
+    CopyMechanism,
     copy_candidates,
 )
-from sklearn_seqcrm.event_model._copy_mechanism import CopyMechanism
 from sklearn_seqcrm.event_model._copy_state import CopyState, ObservedLevels
 from tests.event_model.draws import seeded_draws
 

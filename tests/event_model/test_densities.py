@@ -17,7 +17,7 @@ from sklearn_seqcrm._encoding._training import Training
 from sklearn_seqcrm._ragged import learn_from
 from sklearn_seqcrm._recurrent.data import HistorySource
 from sklearn_seqcrm._store import Clock, Column
-from sklearn_seqcrm.event_model._copy_counts import copy_candidates
+from sklearn_seqcrm.event_model._copy_mechanism import copy_candidates
 from sklearn_seqcrm.event_model._copy_state import CopyState, ObservedLevels
 from sklearn_seqcrm.event_model._fields import (
     FieldBlocks,
