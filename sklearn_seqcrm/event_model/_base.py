@@ -42,6 +42,7 @@ from sklearn_seqcrm._sklearn_compat import (
     with_callbacks,
 )
 from sklearn_seqcrm.event_model._event_batches import mixed_batch_size
+from sklearn_seqcrm.event_model._event_net import EventNet
 from sklearn_seqcrm.event_model._learned import (
     LearnedEvents,
     event_counts,
@@ -50,7 +51,7 @@ from sklearn_seqcrm.event_model._learned import (
     n_statics,
     select_raw,
 )
-from sklearn_seqcrm.event_model._network import EventNet, EventNetwork
+from sklearn_seqcrm.event_model._network import EventNetwork
 from sklearn_seqcrm.event_model._never_share import calibrate_never_share
 from sklearn_seqcrm.event_model._shrinkage import (
     calibrate_state_shrinkage,
@@ -143,7 +144,7 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
             ``yearly_seasonality=True`` and the record is too short for a season.
         """
         is_continuation = self.warm_start and hasattr(self, "nets_")
-        data, customers = self._start(X, is_continuation)
+        table, data, customers = self._start(X, is_continuation)
         task = FitTask(self, X, y, n_steps=self.max_epochs)
         seeds, net = self._net_to_train(data, is_continuation)
         may_stop = stops_early(self.early_stopping, customers)
@@ -160,7 +161,7 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
             train(self, Training(net, seeds, self.max_epochs, data, valid), epochs)
         if valid is not None:
             calibrate_state_shrinkage(net, valid)
-        calibrate_never_share(net, self._learned, X, self)
+        calibrate_never_share(net, self._learned, table)
         task.end()
         return self
 
@@ -194,7 +195,7 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
             As for `fit`.
         """
         is_continuation = hasattr(self, "nets_")
-        data, _ = self._start(X, is_continuation)
+        _, data, _ = self._start(X, is_continuation)
         seeds, net = self._net_to_train(data, is_continuation)
         batch_size = self._batch_size_of(data, may_stop=False)
         self.batch_size_ = net.batch_size = batch_size
@@ -211,8 +212,10 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
 
     # Before training --------------------------------------------------------------
 
-    def _start(self, X: Any, is_continuation: bool) -> tuple[RowData, np.ndarray]:
-        """Return encoded training rows and their customers.
+    def _start(
+        self, X: Any, is_continuation: bool
+    ) -> tuple[Table, RowData, np.ndarray]:
+        """Return training rows; their events as encoded rows, and their customers.
 
         Each event is in one of the rows, whatever the number of rows of `X` that see
         it. Unless training continues, the estimates that precede it are made here.
@@ -252,7 +255,7 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
             )
         rows = rows._replace(log=self._learned.histories_of(table).log)
         data = self._learned.encode(table, rows, row)
-        return self._ranks.share_events(data, row_customers([array])[row])
+        return table, *self._ranks.share_events(data, row_customers([array])[row])
 
     def _batch_size_of(self, data: RowData, may_stop: bool) -> int:
         if self.batch_size != "auto":

@@ -22,7 +22,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from sklearn import config_context
 from sklearn.compose import ColumnTransformer
 
 from sklearn_seqcrm._columns import ColumnRoles, Table, static_parts
@@ -67,25 +66,6 @@ from sklearn_seqcrm.event_model._yearly_season import yearly_season
 from sklearn_seqcrm.events import HistoryArray
 
 
-class StaticEncoder:
-    """Encoder of the statics of raw rows, the same as in `make_history_pipeline`."""
-
-    def fit(self, table: Table) -> StaticEncoder:
-        """Learn from training rows."""
-        # The numbers are internal: the user's choice of an output table does not apply.
-        with config_context(transform_output="default"):
-            self._columns = ColumnTransformer(static_parts()).fit(table.frame)
-        return self
-
-    def transform(self, table: Table) -> np.ndarray:
-        """Return the numbers of rows, shape (n, n_columns), float32."""
-        with config_context(transform_output="default"):
-            numbers = np.asarray(self._columns.transform(table.frame), "float64")
-        # A static far outside the training range, or standardised by a tiny deviation,
-        # would overflow in float32 and make the outputs of the network NaN.
-        return numbers.reshape(len(table.frame), -1).clip(-1e6, 1e6).astype("float32")
-
-
 class ChannelBlocks(NamedTuple):
     """Blocks of the channels of encoded events."""
 
@@ -126,7 +106,8 @@ class LearnedEvents:
     """Encoders, fields and resolution of times that were learned from training rows."""
 
     roles: ColumnRoles  # roles of the columns of X
-    statics: StaticEncoder  # encodes the statics
+    # Encodes the statics, as in `make_history_pipeline`.
+    statics: ColumnTransformer
     encoder: EventEncoder  # encodes the events for the network
     grid: InterarrivalGrid  # unit and resolution of interarrival times
     # The fields in the order in which they are predicted: the kind of an event first.
@@ -272,7 +253,7 @@ class LearnedEvents:
         source = self._steps(events, log, offsets)
         last, time_since_last = last_times(source)
         censored = self.grid.log_censoring_time(time_since_last, last)
-        static = self.statics.transform(table)[table_row]  # (n, S)
+        static = self._encode_statics(table)[table_row]  # (n, S)
         cells = torch.from_numpy(events.channels[:, self.blocks.cell])
         lengths = self.grid.lengths(cells).numpy()
         first = _times_or_cutoffs(events, events.start)
@@ -282,6 +263,13 @@ class LearnedEvents:
         rate = EventRate.at_cutoffs(events, lengths, waited)
         static = np.column_stack([static, *rate, waited, censored.astype("float32")])
         return RowData((source,), static)
+
+    def _encode_statics(self, table: Table) -> np.ndarray:
+        """Return the statics of rows as numbers, shape (n, S), float32."""
+        numbers = np.asarray(self.statics.transform(table.frame), "float64")
+        # A static far outside the training range, or standardised by a tiny deviation,
+        # would overflow in float32 and make the outputs of the network NaN.
+        return numbers.reshape(len(table.frame), -1).clip(-1e6, 1e6).astype("float32")
 
     def _steps(
         self, events: HistorySource, log: EncodedLog, offsets: np.ndarray
@@ -331,7 +319,9 @@ def learn_events(
     `rows` are views of their events, each with one event at least, each event in one
     view.
     """
-    statics = StaticEncoder().fit(table)
+    # The numbers are internal: the user's choice of an output table does not apply.
+    statics = ColumnTransformer(static_parts()).set_output(transform="default")
+    statics.fit(table.frame)
     raw = rows.log
     assert isinstance(raw, RawLog)
     _refuse_vectors(raw)

@@ -20,12 +20,6 @@ from sklearn_seqcrm._store import unique_names
 from sklearn_seqcrm._typing import Duration
 from sklearn_seqcrm.event_model._base import CONSTRAINTS
 from sklearn_seqcrm.event_model._learned import event_counts
-from sklearn_seqcrm.event_model._likelihood import (
-    cumulative_hazards,
-    event_log_probs,
-    states_at_cutoffs,
-    timed_events,
-)
 from sklearn_seqcrm.event_model._next_values import RecommendingEventModel
 from sklearn_seqcrm.event_model._numbers import NumberField
 
@@ -423,8 +417,8 @@ class LSTMEventModel(RecommendingEventModel):
             As for `score_samples`.
         """
         data = self._read(X)
-        row, is_timed = timed_events(self.net_, data)
-        log_probs = event_log_probs(self.net_, data)
+        row, is_timed = self.net_.timed_events(data)
+        log_probs = self.net_.event_log_probs(data)
         log_probs[is_timed, 0] -= self._log_width(time_unit)
         of_fields = dict(zip(self._learned.fields, log_probs.T[1:], strict=True))
         fields = list(self._learned.encoder.fields)
@@ -443,7 +437,7 @@ class LSTMEventModel(RecommendingEventModel):
     def _log_likelihoods(self, data: RowData, time_unit: Any) -> np.ndarray:
         """Return `score_samples` of encoded rows."""
         log_width = self._log_width(time_unit)
-        row, is_timed = timed_events(self.net_, data)
+        row, is_timed = self.net_.timed_events(data)
         widths = log_width * np.bincount(row, is_timed, len(data))
         return -self.net_.outputs(data)[:, 0].astype("float64") - widths
 
@@ -508,7 +502,7 @@ class LSTMEventModel(RecommendingEventModel):
         """
         check_return_array(return_array)
         data = self._read(X)
-        hazard = cumulative_hazards(self.net_, data, self._ticks_of_times())
+        hazard = self.net_.cumulative_hazards(data, self._ticks_of_times())
         if return_array:
             return np.exp(-hazard)
         curves = np.empty(len(hazard), dtype=object)
@@ -568,7 +562,7 @@ class LSTMEventModel(RecommendingEventModel):
             It does not depend on the time since that event: add recency as a column.
         """
         data = self._read(X)
-        states = states_at_cutoffs(self.net_, data)
+        states = self.net_.states_at_cutoffs(data)
         index = X.index if isinstance(X, pd.DataFrame) else None
         return pd.DataFrame(states, index, self.get_feature_names_out())
 

@@ -1,4 +1,4 @@
-"""The network of an event model, and its skorch net.
+"""The network of an event model.
 
 After every event the network gives the distribution of the next one. A history of n
 events becomes n interarrival times, the last one censored, and the fields of n events::
@@ -28,7 +28,6 @@ a moment or at its end: see `_open_moments`. Events 1 and 2 at one time::
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -36,30 +35,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sklearn_seqcrm._recurrent.data import (
-    Batch,
-    BatchIterator,
-    BatchPart,
-    RowData,
-    steps_of_parts,
-)
+from sklearn_seqcrm._recurrent.data import BatchPart
 from sklearn_seqcrm._recurrent.network import (
     Dropout,
     HistoryReader,
     RecurrentState,
     float32_tensor,
-    isolated_torch_settings,
     new_generator,
     new_linear,
 )
-from sklearn_seqcrm._recurrent.training import HistoryNet
 from sklearn_seqcrm.event_model._copy_mechanism import CopyCandidates, copy_candidates
-from sklearn_seqcrm.event_model._event_batches import (
-    EventBatches,
-    EventPart,
-    MixedBatches,
-    VisibleEvents,
-)
+from sklearn_seqcrm.event_model._event_batches import EventPart, VisibleEvents
 from sklearn_seqcrm.event_model._gradients import joint_linear
 from sklearn_seqcrm.event_model._interarrival import TIE, EventRate, TimeDensity
 from sklearn_seqcrm.event_model._learned import LearnedEvents, split_static
@@ -380,67 +366,3 @@ class EventNetwork(nn.Module):
             final.put(order[:n][ended], own)
             at = end
         return final
-
-
-# The skorch net ----------------------------------------------------------------------
-
-_ROWS_AT_ONCE = 1024
-
-
-class EventNet(HistoryNet):
-    """A `HistoryNet` whose module returns the loss of each row.
-
-    The loss of a batch is the mean over its rows, divided by `events_in_row`, the mean
-    number of events of a training row: the loss of an epoch is that of an event, and a
-    row counts in proportion to its events.
-    """
-
-    def __init__(self, *args: Any, events_in_row: float = 1.0, **kwargs: Any) -> None:
-        self.events_in_row = events_in_row
-        super().__init__(*args, **kwargs)
-
-    def get_iterator(
-        self, dataset: RowData, training: bool = False
-    ) -> Iterator[tuple[Batch, Tensor]]:
-        batches = MixedBatches if training else EventBatches
-        return batches(  # type: ignore[return-value]
-            dataset,
-            self.batch_size if training else _ROWS_AT_ONCE,
-            shuffle=training,
-            share=False,
-            seed=self.shuffle_seed,
-            # As many as without gradients: layers get segments of them.
-            **steps_of_parts(self, training=False),
-        )
-
-    def get_loss(
-        self,
-        y_pred: Tensor,
-        y_true: Tensor,
-        X: Batch | BatchPart | None = None,
-        training: bool = False,
-    ) -> Tensor:
-        return y_pred.mean() / self.events_in_row
-
-    @contextmanager
-    def evaluation(self) -> Iterator[EventNetwork]:
-        """Yield the network in evaluation mode; nothing in the block has gradients."""
-        settings = isolated_torch_settings(self.device, self.module__hidden_size)
-        with settings, torch.no_grad():
-            yield self.module_.eval()
-
-    def parts(
-        self, data: RowData, share: bool = False, with_events: bool = False
-    ) -> Iterator[tuple[np.ndarray, Any]]:
-        """Yield rows, and their tensors on the device of the net.
-
-        The tensors are an `EventPart` if `with_events`, and otherwise a `BatchPart`. If
-        `share`, rows that start at the same event share a sequence.
-        """
-        batches = EventBatches if with_events else BatchIterator
-        steps = steps_of_parts(self, training=False)
-        iterator = batches(data, _ROWS_AT_ONCE, False, share, **steps)
-        with self._prefetched(iterator) as found:
-            for batch, _ in found:
-                for rows, part in zip(batch.parts, batch, strict=True):
-                    yield rows, part.to(self.device)

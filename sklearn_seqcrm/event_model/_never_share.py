@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from sklearn_seqcrm._columns import Table
 from sklearn_seqcrm._ragged import first_at_or_after
 from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm._store import Rows
+from sklearn_seqcrm.event_model._event_net import EventNet
 from sklearn_seqcrm.event_model._interarrival import NEVER
-from sklearn_seqcrm.event_model._learned import LearnedEvents, join_views, select_raw
-from sklearn_seqcrm.event_model._likelihood import mixtures_at_cutoffs
-from sklearn_seqcrm.event_model._network import EventNet
+from sklearn_seqcrm.event_model._learned import LearnedEvents, join_views
 
 # Horizons as shares of the length of the record.
 _HORIZONS = (1 / 2, 1 / 4, 1 / 8)
@@ -41,9 +41,7 @@ _OFFSETS = np.append(np.arange(2.0, -8.1, -0.25), -20.0)
 _MOST_ROWS = 2**14
 
 
-def calibrate_never_share(
-    net: EventNet, learned: LearnedEvents, X: Any, estimator: Any
-) -> None:
+def calibrate_never_share(net: EventNet, learned: LearnedEvents, table: Table) -> None:
     """Choose an offset of the log odds that no further event ever comes.
 
     With the probability ``p`` of no further event, the survival function ``S`` of the
@@ -59,15 +57,14 @@ def calibrate_never_share(
     raised the log loss of "any event" by a tenth. A higher learning rate and more
     epochs did not change that: the likelihood is flat there.)
 
-    `X` are the training rows; errors name the `estimator`.
+    `table` are the training rows, as `select_raw` returns them.
     """
-    table = select_raw(learned.roles, X, estimator)
     density = net.module_.eval().time
     density.offset_never(0.0)
     rows, row = join_views(learned.histories_of(table).rows)
     ranks = net.ranks
     n_rows = int(ranks.sum(np.asarray(len(row))))
-    every = np.arange(0, len(row), 1 + n_rows // _MOST_ROWS)
+    every = slice(None, None, 1 + n_rows // _MOST_ROWS)
     rows, row = rows.take(every), row[every]
     loss = np.zeros((len(row), len(_OFFSETS)))
     first = rows.log.timeline.times[rows.start]
@@ -101,7 +98,7 @@ def _at_landmarks(rows: Rows, horizon: np.ndarray) -> Rows:
     """Return the rows at landmarks: each cutoff less the horizon of the row."""
     cutoff, times = rows.cutoff - horizon, rows.log.timeline.times
     stop = first_at_or_after(times, rows.start, rows.stop, cutoff)
-    return Rows(rows.log, rows.codes, rows.start, stop, cutoff)
+    return rows._replace(stop=stop, cutoff=cutoff)
 
 
 def _log_survival(net: EventNet, data: RowData, horizon: np.ndarray) -> np.ndarray:
@@ -111,7 +108,7 @@ def _log_survival(net: EventNet, data: RowData, horizon: np.ndarray) -> np.ndarr
     """
     found = np.empty((3, len(data)))
     with net.evaluation():
-        for own, mixture, limits in mixtures_at_cutoffs(net, data, horizon[None]):
+        for own, mixture, limits in net.mixtures_at_cutoffs(data, horizon[None]):
             later = [mixture.log_survival(one) for one in limits]
             parts = torch.stack([mixture.log_atoms[:, NEVER], *later])
             found[:, own] = parts.cpu().numpy()

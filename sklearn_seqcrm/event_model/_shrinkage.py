@@ -23,9 +23,10 @@ from torch import Tensor
 
 from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm.event_model._event_batches import EventPart
+from sklearn_seqcrm.event_model._event_net import EventNet
 from sklearn_seqcrm.event_model._learned import event_counts
 from sklearn_seqcrm.event_model._list_shrinkage import FACTORS, choose_list_shrinkage
-from sklearn_seqcrm.event_model._network import EventNet, EventNetwork, EventStates
+from sklearn_seqcrm.event_model._network import EventNetwork, EventStates
 
 # Number of events from which factors are chosen, at most.
 _MOST_EVENTS = 2**15

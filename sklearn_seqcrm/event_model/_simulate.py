@@ -31,13 +31,14 @@ from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm._recurrent.network import RecurrentState
 from sklearn_seqcrm._store import MAX_TICK, Column, saturating_add
 from sklearn_seqcrm.event_model._copy_state import CopyState, ObservedLevels
+from sklearn_seqcrm.event_model._event_net import EventNet
 from sklearn_seqcrm.event_model._learned import (
     LearnedEvents,
     event_counts,
     last_times,
     split_static,
 )
-from sklearn_seqcrm.event_model._network import EventNet, EventNetwork
+from sklearn_seqcrm.event_model._network import EventNetwork
 from sklearn_seqcrm.event_model._path_draws import (
     PathDraws,
     draw_categorical,

@@ -12,6 +12,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 
+from sklearn_seqcrm._columns import Table
 from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.event_model._never_share import (
     _OFFSETS,
@@ -97,7 +98,7 @@ def test_the_dead_stay_away():
     density, faithful = model.net_.module_.time, purchases(0.0)
     wrong = pd.DataFrame({"who": [0], "time": [-19000.0]})
     for events in (faithful, pd.concat([faithful, wrong])):
-        calibrate_never_share(model.net_, model._learned, rows_of(events), model)
+        calibrate_never_share(model.net_, model._learned, Table.of(rows_of(events)))
         assert density.logit_offset[1] < -1
 
 
@@ -125,7 +126,7 @@ def test_rows_of_another_unit_of_time():
     model = LSTMEventModel(hidden_size=4, max_epochs=1, random_state=0).fit(X)
     offsets = []
     for one in (X, rows("ns"), rows("s")):
-        calibrate_never_share(model.net_, model._learned, one, model)
+        calibrate_never_share(model.net_, model._learned, Table.of(one))
         offsets.append(model.net_.module_.time.logit_offset[1].item())
     assert offsets[0] < -1
     assert offsets == [offsets[0]] * 3
