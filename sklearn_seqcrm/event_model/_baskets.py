@@ -1,117 +1,14 @@
-"""Levels of the next basket, and baskets that are open at the cutoff.
-
-A basket is the next event and those that follow it at the same time. Events at the
-cutoff are an open basket. They are appended to paths that begin before it, as if they
-had been simulated, so that the next one is a further line::
-
-    a  b b  c          |d e|          row, with two events at the cutoff
-    |<- history ->|                   a path begins with it
-                        d e  ?        appended, and the next event
-"""
+"""Levels of the next basket: the next event, and those at the same time after it."""
 
 from __future__ import annotations
-
-from functools import reduce
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_seqcrm._columns import Table
-from sklearn_seqcrm._ragged import ranges, segment_numbers
-from sklearn_seqcrm._recurrent.data import RowData
-from sklearn_seqcrm._store import Rows
-from sklearn_seqcrm.event_model._learned import LearnedEvents, event_counts
 from sklearn_seqcrm.event_model._path_draws import quantile_index
 from sklearn_seqcrm.event_model._paths import Paths
-from sklearn_seqcrm.event_model._simulate import (
-    FieldContext,
-    Simulator,
-    draw_repeatedly,
-)
-
-
-class OpenBaskets(NamedTuple):
-    """Encoded events at the cutoffs of rows."""
-
-    # (n + 1,), int64: row ``i`` has the events ``offsets[i]:offsets[i + 1]``.
-    offsets: np.ndarray
-    values: np.ndarray  # (n_events, F), float32: their channels in the block `network`
-    codes: np.ndarray  # (n_events, C), int64: their codes and levels
-
-    def take(self, rows: np.ndarray) -> OpenBaskets:
-        """Return the events of some rows."""
-        index, offsets = ranges(self.offsets[rows], self.offsets[rows + 1])
-        return OpenBaskets(offsets, self.values[index], self.codes[index])
-
-
-def split_open_baskets(
-    learned: LearnedEvents, table: Table, rows: Rows
-) -> tuple[RowData, OpenBaskets]:
-    """Return rows without their events at the cutoff, and these events.
-
-    The parameters are those of `LearnedEvents.encode`; `learned` has the new levels of
-    the rows.
-    """
-    source = learned.encode(table, rows).sources[0].events
-    index, offsets = ranges(source.start, source.stop)
-    row = segment_numbers(offsets)
-    # Up to rounding, as ties of the likelihood.
-    is_open = learned.grid.steps(source.cutoff[row] - source.times[index]) == 0
-    n_open = np.bincount(row[is_open], minlength=len(rows.start))
-    before = Rows(rows.log, rows.codes, rows.start, rows.stop - n_open, rows.cutoff)
-    opened, begin = index[is_open], np.append(0, np.cumsum(n_open))
-    values = source.channels[opened][:, learned.blocks.network]
-    # The first event that a row may see has no predecessor: a lookback may hide some.
-    is_first = (n_open > 0) & (before.start >= before.stop)
-    values[begin[:-1][is_first], source.interarrival_channel] = 0
-    baskets = OpenBaskets(begin, values, source.codes[opened].astype("int64"))
-    return learned.encode(table, before), baskets
-
-
-def at_open_baskets(
-    simulator: Simulator,
-    data: RowData,
-    keys: np.ndarray,
-    n_draws: int,
-    baskets: OpenBaskets,
-) -> tuple[Paths, np.ndarray]:
-    """Return paths whose next event is at the cutoff, and ticks since the last one.
-
-    `data` and `baskets` are those of `split_open_baskets`: rows without their events at
-    the cutoff, and these events. The results are those of `Simulator.at_next`.
-    """
-    observed = simulator.observed_levels(data)
-    paths, _ = simulator.at_cutoffs(data, np.arange(len(data)), observed)
-    ticks = data.sources[0].cutoff - paths.times
-    paths = _append_baskets(simulator, paths, ticks, baskets)
-    paths, row = draw_repeatedly(paths, keys, n_draws)
-    has_basket = np.diff(baskets.offsets) > 0
-    interarrival = np.where(has_basket, 0, ticks)[row]
-    is_first = ((event_counts(data) == 0) & ~has_basket)[row]
-    paths = paths.advance(interarrival, simulator.learned.grid)
-    # The first event of an empty history has no interarrival time.
-    return paths, np.where(is_first, np.nan, interarrival)
-
-
-def _append_baskets(
-    simulator: Simulator, paths: Paths, ticks: np.ndarray, baskets: OpenBaskets
-) -> Paths:
-    """Append the events at the cutoff, `ticks` after the last event, to paths."""
-    offsets, counts = baskets.offsets, np.diff(baskets.offsets)
-    complete = []
-    for k in range(counts.max(initial=0)):
-        is_complete = counts[paths.number] == k
-        if is_complete.any():
-            complete.append(paths.take(np.flatnonzero(is_complete)))
-            paths = paths.take(np.flatnonzero(~is_complete))
-        paths = paths.advance(ticks[paths.number] * (k == 0), simulator.learned.grid)
-        event = offsets[paths.number] + k
-        values, codes = baskets.values[event], baskets.codes[event]
-        paths = simulator.append(paths, simulator.moved(values), simulator.moved(codes))
-    joined = reduce(Paths.concat, complete, paths)
-    return joined.take(np.argsort(joined.number))
+from sklearn_seqcrm.event_model._simulate import FieldContext, Simulator
 
 
 def basket_probabilities(

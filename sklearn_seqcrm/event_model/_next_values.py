@@ -17,14 +17,15 @@ from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm._stacklevel import warn_user
 from sklearn_seqcrm._store import RawLog, Rows
 from sklearn_seqcrm._typing import Duration
-from sklearn_seqcrm.event_model._baskets import (
+from sklearn_seqcrm.event_model._baskets import basket_probabilities
+from sklearn_seqcrm.event_model._levels import LevelField
+from sklearn_seqcrm.event_model._simulate import (
     OpenBaskets,
-    at_open_baskets,
-    basket_probabilities,
+    SimulatedEvents,
+    Simulator,
+    row_keys,
     split_open_baskets,
 )
-from sklearn_seqcrm.event_model._levels import LevelField
-from sklearn_seqcrm.event_model._simulate import SimulatedEvents, Simulator, row_keys
 from sklearn_seqcrm.event_model._simulations import (
     SimulatingEventModel,
     check_arguments,
@@ -236,11 +237,8 @@ def _next_probabilities(
     field = simulator.learned.level_field(name)
     n_units = len(simulator.module.initial_output)
     for rows in _portions_of(len(data), field.n_levels + n_draws * n_units):
-        own = data.take(rows), keys[rows], n_draws
-        if baskets is None:
-            begun = simulator.at_next(*own, at_cutoff)
-        else:
-            begun = at_open_baskets(simulator, *own, baskets.take(rows))
+        own = None if baskets is None else baskets.take(rows)
+        begun = simulator.at_next(data.take(rows), keys[rows], n_draws, at_cutoff, own)
         shares = of_next(simulator, *begun, name, n_draws)
         n_new = field.n_levels - shares.shape[1]  # without copies, they never come
         yield rows, np.pad(shares, ((0, 0), (0, n_new)))[:, FIRST_LEVEL:]

@@ -13,12 +13,20 @@ The first interarrival time is drawn given that no event came before the cutoff.
 random numbers of a path follow from the hash of its row (customer, cutoff, events), the
 seed and its number, and are used in a fixed order: time, then each field. So a path
 does not depend on the paths beside it.
+
+Events at the cutoff are an open basket. They are appended to paths that begin before
+it, as if they had been simulated, so that the next one is a further line::
+
+    a  b b  c          |d e|          row, with two events at the cutoff
+    |<- history ->|                   a path begins with it
+                        d e  ?        appended, and the next event
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -26,10 +34,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from sklearn_seqcrm._columns import Table
 from sklearn_seqcrm._encoding import MISSING
+from sklearn_seqcrm._ragged import ranges, segment_numbers
 from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm._recurrent.network import RecurrentState
-from sklearn_seqcrm._store import MAX_TICK, Column, saturating_add
+from sklearn_seqcrm._store import MAX_TICK, Column, Rows, saturating_add
 from sklearn_seqcrm.event_model._copy_state import CopyState, ObservedLevels
 from sklearn_seqcrm.event_model._event_net import EventNet
 from sklearn_seqcrm.event_model._learned import (
@@ -79,6 +89,20 @@ class SimulatedEvents(NamedTuple):
     times: np.ndarray  # (n_events,): on the clock of the encoder
     columns: dict[str, Column]  # the fields, in the order of the log
     n_cut: int  # paths that were ended because they had too many events
+
+
+class OpenBaskets(NamedTuple):
+    """Encoded events at the cutoffs of rows."""
+
+    # (n + 1,), int64: row ``i`` has the events ``offsets[i]:offsets[i + 1]``.
+    offsets: np.ndarray
+    values: np.ndarray  # (n_events, F), float32: their channels in the block `network`
+    codes: np.ndarray  # (n_events, C), int64: their codes and levels
+
+    def take(self, rows: np.ndarray) -> OpenBaskets:
+        """Return the events of some rows."""
+        index, offsets = ranges(self.offsets[rows], self.offsets[rows + 1])
+        return OpenBaskets(offsets, self.values[index], self.codes[index])
 
 
 class Simulator:
@@ -206,28 +230,62 @@ class Simulator:
             yield there, found
 
     def at_next(
-        self, data: RowData, keys: np.ndarray, n_draws: int, at_cutoff: bool
+        self,
+        data: RowData,
+        keys: np.ndarray,
+        n_draws: int,
+        at_cutoff: bool,
+        baskets: OpenBaskets | None = None,
     ) -> tuple[Paths, np.ndarray]:
         """Return paths at the time of their next event, and ticks since the last one.
 
-        Rows have `n_draws` paths each, whose random numbers are stratified. The time is
-        drawn, or as early as possible if `at_cutoff`. The first event of an empty
-        history has no interarrival time: it is NaN.
+        Rows have `n_draws` paths each, whose random numbers are stratified. With
+        `baskets`, which are as `split_open_baskets` returns them, as `data` are, these
+        events are appended to the paths, and the next event is at the cutoff.
+        Otherwise, its time is drawn, or as early as possible if `at_cutoff`. The first
+        event of an empty history has no interarrival time: it is NaN.
         """
         observed = self.observed_levels(data)
         paths, time_since_last = self.at_cutoffs(data, np.arange(len(data)), observed)
-        paths, row = draw_repeatedly(paths, keys, n_draws)
+        if baskets is not None:
+            paths = self._append_baskets(paths, data.sources[0].cutoff, baskets)
+        number = np.arange(len(data) * n_draws)
+        row = number // n_draws
+        draws = PathDraws.of_paths(keys[row], number % n_draws, row)
+        paths = replace(paths.take(row), number=number, draws=draws)
         time_since_last = time_since_last[row]
-        if at_cutoff:
+        if baskets is not None:
+            until_cutoff = data.sources[0].cutoff[row] - paths.times
+            ticks = np.where(paths.n_events > 0, 0, until_cutoff)
+        elif at_cutoff:
             ticks = self._least_ticks(time_since_last)
         else:
             longest = np.full(len(row), self.learned.most_events.lengths[-1])
             ticks = self._draw_times(
                 paths, time_since_last, 2 * longest, comes_back=True
             )
-        is_empty = (event_counts(data) == 0)[row]
+        is_empty = (event_counts(data) == 0)[row] & (paths.n_events == 0)
         paths = paths.advance(np.where(is_empty, 0, ticks), self.learned.grid)
         return paths, np.where(is_empty, np.nan, ticks)
+
+    def _append_baskets(
+        self, paths: Paths, cutoff: np.ndarray, baskets: OpenBaskets
+    ) -> Paths:
+        """Append the events at the cutoffs to a path of each row."""
+        offsets, counts = baskets.offsets, np.diff(baskets.offsets)
+        ticks = cutoff - paths.times
+        complete = []
+        for k in range(counts.max(initial=0)):
+            is_complete = counts[paths.number] == k
+            if is_complete.any():
+                complete.append(paths.take(np.flatnonzero(is_complete)))
+                paths = paths.take(np.flatnonzero(~is_complete))
+            paths = paths.advance(ticks[paths.number] * (k == 0), self.learned.grid)
+            event = offsets[paths.number] + k
+            values, codes = baskets.values[event], baskets.codes[event]
+            paths = self.append(paths, self.moved(values), self.moved(codes))
+        joined = reduce(Paths.concat, complete, paths)
+        return joined.take(np.argsort(joined.number))
 
     def number_of(self, name: str) -> int:
         """Return the number of a field in the order of prediction."""
@@ -424,19 +482,6 @@ class Simulator:
         return torch.from_numpy(np.ascontiguousarray(numbers)).to(self.device)
 
 
-def draw_repeatedly(
-    paths: Paths, keys: np.ndarray, n_draws: int
-) -> tuple[Paths, np.ndarray]:
-    """Return `n_draws` stratified paths of each row of `keys`, and the row of each.
-
-    `paths` has one of each row.
-    """
-    number = np.arange(len(keys) * n_draws)
-    row = number // n_draws
-    draws = PathDraws.of_paths(keys[row], number % n_draws, row)
-    return replace(paths.take(row), number=number, draws=draws), row
-
-
 def row_keys(array: HistoryArray, seed: int, count: bool) -> np.ndarray:
     """Return keys of rows by customer, cutoff and events, as `path_keys` does."""
     rows = pd.util.hash_pandas_object(pd.Series(array), index=False)
@@ -448,3 +493,27 @@ def _ticks_until(times: np.ndarray, end: np.ndarray) -> np.ndarray:
     if times.dtype == "int64":
         end = np.minimum(end, saturating_add(times, MAX_TICK))
     return end - times
+
+
+def split_open_baskets(
+    learned: LearnedEvents, table: Table, rows: Rows
+) -> tuple[RowData, OpenBaskets]:
+    """Return rows without their events at the cutoff, and these events.
+
+    The parameters are those of `LearnedEvents.encode`; `learned` has the new levels of
+    the rows.
+    """
+    source = learned.encode(table, rows).sources[0].events
+    index, offsets = ranges(source.start, source.stop)
+    row = segment_numbers(offsets)
+    # Up to rounding, as ties of the likelihood.
+    is_open = learned.grid.steps(source.cutoff[row] - source.times[index]) == 0
+    n_open = np.bincount(row[is_open], minlength=len(rows.start))
+    before = rows._replace(stop=rows.stop - n_open)
+    opened, begin = index[is_open], np.append(0, np.cumsum(n_open))
+    values = source.channels[opened][:, learned.blocks.network]
+    # The first event that a row may see has no predecessor: a lookback may hide some.
+    is_first = (n_open > 0) & (before.start >= before.stop)
+    values[begin[:-1][is_first], source.interarrival_channel] = 0
+    baskets = OpenBaskets(begin, values, source.codes[opened].astype("int64"))
+    return learned.encode(table, before), baskets
