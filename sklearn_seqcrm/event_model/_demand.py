@@ -12,7 +12,6 @@ from scipy import sparse
 from sklearn_seqcrm._store import Clock, saturating_add
 from sklearn_seqcrm.event_model._futures import summary_of_paths
 from sklearn_seqcrm.event_model._learned import LearnedEvents
-from sklearn_seqcrm.event_model._numbers import NumberField
 from sklearn_seqcrm.event_model._simulate import (
     SimulatedEvents,
     SimulationPlan,
@@ -196,11 +195,8 @@ class PathTotals:
 
 def _refuse_no_numbers(learned: LearnedEvents, value: Any) -> None:
     """Raise a ValueError unless `value` is a numeric field."""
-    numeric = [
-        name
-        for name, one in learned.fields.items()
-        if isinstance(one, NumberField) and one.scalar_type.adds_up
-    ]
+    fields = learned.number_fields.items()
+    numeric = [name for name, one in fields if one.scalar_type.adds_up]
     if not pd.api.types.is_hashable(value) or value not in numeric:
         raise ValueError(
             f"value must be one of the numeric fields {numeric}; got {value!r}."

@@ -1,13 +1,12 @@
 """Base classes of the types of fields: learned parameters and their distribution.
 
-A type is one file with a `LearnedField` and a `FieldDensity`; `_learned._learn_fields`
-chooses it by the encoder of the field.
+A type is one file with a `LearnedField` and a `FieldDensity`; `_learned` chooses them.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor, nn
@@ -27,26 +26,8 @@ class TrainingEvents(NamedTuple):
     customer: np.ndarray  # (n,), int64: number of the customer of each, ascending
 
 
-class FieldBlocks(NamedTuple):
-    """Channels and codes of a field in the encoded events."""
-
-    code: int | None  # column of its codes; None: it has none
-    # Column of its levels, in which rare and new ones have numbers of their own; None:
-    # it has none.
-    level: int | None
-    # Its channels: the scaled number, and a mark of missing ones if there are any.
-    channels: list[int]
-    # Channels of its targets for the likelihood, which the network does not take in.
-    targets: slice
-
-
 class FieldDensity(nn.Module, ABC):
-    """The distribution of a field of the next event, given a context.
-
-    Subclasses take, by position: the length of a context (int), the `LearnedField`, its
-    `FieldBlocks`, whether values may be copied from the history (for types that support
-    it), and the torch generator of the first weights.
-    """
+    """The distribution of a field of the next event, given a context of length size."""
 
     copies: CopyMechanism | None  # None: no value is copied from the history
     # Factors of the context outside of training; None: it is never shrunk.
@@ -103,10 +84,6 @@ class FieldDensity(nn.Module, ABC):
 class LearnedField(ABC):
     """A field with the parameters that were learned from training events."""
 
-    # Channels that the likelihood needs in addition to the inputs of the network.
-    n_targets: ClassVar[int]
-    density: ClassVar[type[FieldDensity]]
-
     @classmethod
     @abstractmethod
     def learn(
@@ -117,10 +94,6 @@ class LearnedField(ABC):
         `encoder` is the `Vocabulary` or `NumericField` of the field, and `n_components`
         the number of components of a mixture.
         """
-
-    @abstractmethod
-    def targets(self, column: Column, times: np.ndarray) -> np.ndarray:
-        """Return targets of the likelihood, shape (n, n_targets), float32."""
 
     @abstractmethod
     def column(self, drawn: Any, applies: np.ndarray, times: np.ndarray) -> Column:

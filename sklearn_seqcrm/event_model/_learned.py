@@ -55,11 +55,11 @@ from sklearn_seqcrm._recurrent.data import (
 )
 from sklearn_seqcrm._store import RawLog, Rows
 from sklearn_seqcrm.event_model._busiest_windows import BusiestWindows
-from sklearn_seqcrm.event_model._fields import FieldBlocks, LearnedField, TrainingEvents
+from sklearn_seqcrm.event_model._fields import FieldDensity, TrainingEvents
 from sklearn_seqcrm.event_model._interarrival import TIE, EventRate, InterarrivalGrid
-from sklearn_seqcrm.event_model._levels import LevelField
+from sklearn_seqcrm.event_model._levels import LevelDensity, LevelField
 from sklearn_seqcrm.event_model._line_order import is_order_random
-from sklearn_seqcrm.event_model._numbers import NumberField
+from sklearn_seqcrm.event_model._numbers import N_TARGETS, NumberDensity, NumberField
 from sklearn_seqcrm.event_model._operational_time import OperationalTime
 from sklearn_seqcrm.event_model._rate_prior import RatePrior
 from sklearn_seqcrm.event_model._yearly_season import yearly_season
@@ -72,7 +72,7 @@ class ChannelBlocks(NamedTuple):
     network: slice  # inputs of the network
     time: slice  # the inputs that depend on the time of an event
     cell: slice  # upper end and width of the cell of the interarrival time
-    targets: dict[str, slice]  # targets of each field, see `LearnedField.targets`
+    targets: dict[str, slice]  # `NumberField.targets` of each numeric field
 
     @property
     def times(self) -> slice:
@@ -111,7 +111,7 @@ class LearnedEvents:
     encoder: EventEncoder  # encodes the events for the network
     grid: InterarrivalGrid  # unit and resolution of interarrival times
     # The fields in the order in which they are predicted: the kind of an event first.
-    fields: dict[str, LearnedField]
+    fields: dict[str, LevelField | NumberField]
     # (n_codes, n_fields), bool, or None: for each code of the first field, the kind,
     # which fields its events have. None: all events have all fields.
     applies: np.ndarray | None
@@ -132,32 +132,43 @@ class LearnedEvents:
         """Blocks of the channels of encoded events."""
         layout = self.encoder.layout
         n = len(layout.channels)
-        ends = n + 2 + np.cumsum([one.n_targets for one in self.fields.values()])
+        starts = range(n + 2, n + 2 + N_TARGETS * len(self.number_fields), N_TARGETS)
         return ChannelBlocks(
             slice(0, n),
             slice(layout.interarrival_channel, n),
             slice(n, n + 2),
             {
-                name: slice(int(end) - one.n_targets, int(end))
-                for (name, one), end in zip(self.fields.items(), ends, strict=True)
+                name: slice(start, start + N_TARGETS)
+                for name, start in zip(self.number_fields, starts, strict=True)
             },
         )
 
-    def blocks_of(self, field: str) -> FieldBlocks:
-        """Return the channels and codes of a field in encoded events."""
-        layout, targets = self.encoder.layout, self.blocks.targets[field]
-        if field in layout.codes:
-            code = layout.codes.index(field)
-            level = len(layout.codes) + list(self._level_fields).index(field)
-            return FieldBlocks(code, level, [], targets)
-        channels = [at for at in layout.of_fields[field] if isinstance(at, int)]
-        return FieldBlocks(None, None, channels, targets)
+    def densities(
+        self, size: int, copies: bool, generator: torch.Generator
+    ) -> Iterator[FieldDensity]:
+        """Yield a new density of each field, given a context of length `size`."""
+        layout = self.encoder.layout
+        for name, field in self.fields.items():
+            if isinstance(field, NumberField):
+                channels = [at for at in layout.of_fields[name] if isinstance(at, int)]
+                targets = self.blocks.targets[name]
+                yield NumberDensity(size, field, channels, targets, generator)
+            else:
+                code = layout.codes.index(name)
+                level = len(layout.codes) + list(self.level_fields).index(name)
+                yield LevelDensity(size, field, code, level, copies, generator)
 
     @cached_property
-    def _level_fields(self) -> dict[str, LevelField]:
+    def level_fields(self) -> dict[str, LevelField]:
         """Categorical fields, in the order of the columns of their levels."""
         fields = self.fields.items()
         return {name: one for name, one in fields if isinstance(one, LevelField)}
+
+    @cached_property
+    def number_fields(self) -> dict[str, NumberField]:
+        """Numeric fields, in the order of their targets."""
+        fields = self.fields.items()
+        return {name: one for name, one in fields if isinstance(one, NumberField)}
 
     def with_new_levels(self, rows: Rows) -> LearnedEvents:
         """Return a copy whose fields have the new levels of some rows.
@@ -169,7 +180,7 @@ class LearnedEvents:
         raw, fields = rows.log, dict(self.fields)
         assert isinstance(raw, RawLog)
         index = visible_events(rows)
-        for name, one in self._level_fields.items():
+        for name, one in self.level_fields.items():
             if self.applies is None or name != next(iter(self.fields)):
                 fields[name] = one.with_new(raw.columns[name].take(index))
         if all(one is self.fields[name] for name, one in fields.items()):
@@ -179,12 +190,12 @@ class LearnedEvents:
     def empty_events(self, n_events: int) -> tuple[np.ndarray, np.ndarray]:
         """Return empty arrays for the network's channels, and for codes and levels."""
         channels, codes = self.encoder.layout.empty(n_events)
-        levels = np.empty((n_events, len(self._level_fields)), codes.dtype)
+        levels = np.empty((n_events, len(self.level_fields)), codes.dtype)
         return channels, np.column_stack([codes, levels])
 
     def level_field(self, name: str) -> LevelField:
         """Return a categorical field; raise a ValueError if there is none."""
-        own = self._level_fields
+        own = self.level_fields
         if not pd.api.types.is_hashable(name) or name not in own:
             fields = f"one of the categorical fields {list(own)}"
             raise ValueError(
@@ -234,11 +245,11 @@ class LearnedEvents:
         parts = [log.channels, self.grid.cells(interarrival, times - interarrival)]
         parts += [
             one.targets(raw.columns[name].take(index), times)
-            for name, one in self.fields.items()
+            for name, one in self.number_fields.items()
         ]
         levels = [
             one.level_numbers(raw.columns[name].take(index))
-            for name, one in self._level_fields.items()
+            for name, one in self.level_fields.items()
         ]
         events = HistorySource(
             channels=np.concatenate(parts, axis=1),
@@ -406,19 +417,17 @@ def _learn_fields(
     index: np.ndarray,
     events: TrainingEvents,
     n_components: int,
-) -> dict[str, LearnedField]:
+) -> dict[str, LevelField | NumberField]:
     """Return the learned parameters of each field, the kind of an event first.
 
     `index`, of shape (n,), are the positions of the events in the raw log.
     """
-    fields: dict[str, LearnedField] = {}
+    fields: dict[str, LevelField | NumberField] = {}
     for name in sorted(encoder.fields, key=lambda name: name != raw.kind_field):
         one, applies = encoder.fields[name], _has_field(raw, name, index)
         column = raw.columns[name].take(index[applies])
         own = TrainingEvents(*(part[applies] for part in events))
-        learned_field: type[LearnedField] = (
-            LevelField if isinstance(one, Vocabulary) else NumberField
-        )
+        learned_field: Any = LevelField if isinstance(one, Vocabulary) else NumberField
         fields[name] = learned_field.learn(one, column, own, n_components)
     return fields
 
@@ -449,7 +458,9 @@ def _has_field(raw: RawLog, field: str, index: np.ndarray) -> np.ndarray:
     return ~np.isin(codes[index], lacking_codes[lacking_codes >= 0])
 
 
-def _fields_of_kinds(raw: RawLog, fields: dict[str, LearnedField]) -> np.ndarray | None:
+def _fields_of_kinds(
+    raw: RawLog, fields: dict[str, LevelField | NumberField]
+) -> np.ndarray | None:
     """Return `LearnedEvents.applies`."""
     if raw.kind_field is None or raw.kind_field not in fields:
         return None

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,7 +31,6 @@ from sklearn_seqcrm._store import Column, find_ids
 from sklearn_seqcrm.event_model._copy_mechanism import CopyCandidates, CopyMechanism
 from sklearn_seqcrm.event_model._copy_state import CopyState
 from sklearn_seqcrm.event_model._fields import (
-    FieldBlocks,
     FieldDensity,
     LearnedField,
     TrainingEvents,
@@ -67,6 +66,9 @@ class LevelDensity(FieldDensity):
     - Popular: ``S``, the frequencies of the levels in training.
     - Copied: levels of the customer's history. Without copies, ``P = G``.
 
+    Of the codes of events, the column `code` has those of the field, and the column
+    `level` its levels. With `copies`, levels are copied from the history.
+
     A level that training did not see is outside the mixture: it has the fixed log
     probability ``-log(n_events + 1)``, as if one event in n_events + 1 had a new level.
 
@@ -91,13 +93,13 @@ class LevelDensity(FieldDensity):
         self,
         size: int,
         field: LevelField,
-        blocks: FieldBlocks,
+        code: int,
+        level: int,
         copies: bool,
         generator: torch.Generator,
     ) -> None:
         super().__init__()
-        assert blocks.code is not None
-        self.code, self.level = blocks.code, blocks.level
+        self.code, self.level = code, level
         bias = np.log(field.shares).tolist()
         self.output = new_output(size + 1, bias, generator)
         self.embed = new_embedding(field.n_codes, size, generator)
@@ -273,10 +275,10 @@ class LevelDensity(FieldDensity):
         levels[copied] = state.take(copied).draw(source[copied] - 2, draws.take(copied))
         return levels
 
-    def lift_of(self, field: LevelField) -> Tensor:
-        """Return the lift of the levels of the field, 1 for new ones, (n_levels,)."""
+    def lift_of(self, n_levels: int) -> Tensor:
+        """Return the lift of so many levels, 1 for new ones, shape (n_levels,)."""
         assert self.copies is not None
-        n_new = field.n_levels - self.n_levels
+        n_new = n_levels - self.n_levels
         return nn.functional.pad(self.copies.lift, (0, n_new), value=1.0)
 
     def write(
@@ -432,8 +434,6 @@ class LevelField(LearnedField):
     # Whether a training event has no level, or there is no training event. If False,
     # every drawn event has a level.
     some_missing: bool
-    n_targets: ClassVar[int] = 0
-    density: ClassVar[type[FieldDensity]] = LevelDensity
 
     @classmethod
     def learn(
@@ -500,10 +500,6 @@ class LevelField(LearnedField):
     def level_numbers(self, column: Column) -> np.ndarray:
         """Return the level of each value, shape (n,), int32: its own, if it is rare."""
         return self._vocabulary.encode(column, np.zeros(0))[0]
-
-    def targets(self, column: Column, times: np.ndarray) -> np.ndarray:
-        """Return no channel: the codes are the targets."""
-        return np.zeros((len(column.values), 0), "float32")
 
     def column(self, drawn: Any, applies: np.ndarray, times: np.ndarray) -> Column:
         """Return drawn levels; see `LearnedField.column`."""

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sklearn_seqcrm._encoding import FIRST_LEVEL
 from sklearn_seqcrm._recurrent.data import HistorySource, RowData
@@ -141,12 +141,10 @@ class ValidationLists:
         came = (number >= 0) & (level >= FIRST_LEVEL)
         first = begin[chosen]
         copies = None
-        if density.copies is not None and density.level is not None:
+        if density.copies is not None:
             history = source.take(row[first])
             history = replace(history, stop=history.start + position[first])
-            lift = nn.functional.pad(
-                density.copies.lift, (0, n_levels - density.n_levels), value=1.0
-            )
+            lift = density.lift_of(n_levels)
             observed = ObservedLevels.of(history, is_tie, density.level, lift)
             at_cutoff = torch.arange(len(first))
             copies = CopyState.at_cutoff(observed, at_cutoff)

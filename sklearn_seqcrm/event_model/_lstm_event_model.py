@@ -21,7 +21,6 @@ from sklearn_seqcrm._typing import Duration
 from sklearn_seqcrm.event_model._base import CONSTRAINTS
 from sklearn_seqcrm.event_model._learned import event_counts
 from sklearn_seqcrm.event_model._next_values import RecommendingEventModel
-from sklearn_seqcrm.event_model._numbers import NumberField
 
 # Most times at which survival functions are computed, without weekdays and season.
 _N_TIMES = 64
@@ -460,11 +459,7 @@ class LSTMEventModel(RecommendingEventModel):
         per_day = self._learned.encoder.clock.ticks_per_day()
         if per_day is not None:
             step = pd.Timedelta(days=1) * (step / per_day)
-        numbers = {
-            name: one.step
-            for name, one in self._learned.fields.items()
-            if isinstance(one, NumberField)
-        }
+        numbers = {n: one.step for n, one in self._learned.number_fields.items()}
         return {self._learned.names[1]: step, **numbers}
 
     @property

@@ -136,10 +136,7 @@ class EventNetwork(nn.Module):
         self.from_state = new_linear(hidden_size, hidden_size, generator)
         n_times = self.blocks.time.stop - self.blocks.time.start
         self.from_time = new_linear(n_times, hidden_size, generator, bias=False)
-        self.fields = nn.ModuleList(
-            one.density(hidden_size, one, learned.blocks_of(name), copies, generator)
-            for name, one in learned.fields.items()
-        )
+        self.fields = nn.ModuleList(learned.densities(hidden_size, copies, generator))
         self.lines_before: LinesBefore | None = None
         if reader.moments is not None:
             self.lines_before = LinesBefore(reader.event_size, hidden_size, generator)

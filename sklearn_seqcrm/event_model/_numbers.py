@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +15,6 @@ from sklearn_seqcrm._store import Clock, Column, ScalarType
 from sklearn_seqcrm.event_model._copy_mechanism import CopyCandidates
 from sklearn_seqcrm.event_model._copy_state import CopyState
 from sklearn_seqcrm.event_model._fields import (
-    FieldBlocks,
     FieldDensity,
     LearnedField,
     TrainingEvents,
@@ -35,6 +34,7 @@ _DECIMALS = range(5)
 _FINE = 1e-6  # width of a cell, as a part of the scale, where numbers have no step
 _LEAST_WIDTH = 1e-30  # of a cell on the symlog axis
 _MISSING = 0  # the first atom
+N_TARGETS = 3  # channels of `NumberField.targets`
 
 
 def symlog(numbers: np.ndarray, center: float, scale: float) -> np.ndarray:
@@ -66,15 +66,16 @@ class NumberDensity(MixtureDensity, FieldDensity):
     where ``(upper - width, upper]`` are the numbers that round to x (interval
     censoring), and all ``a_j`` and ``w_k`` add up to 1.
 
-    The parameters are those of `FieldDensity`.
+    Events have the scaled number, and a mark of missing ones if there are any, in the
+    `channels`, and the targets of the likelihood in the channels `targets`.
     """
 
     def __init__(
         self,
         size: int,
         field: NumberField,
-        blocks: FieldBlocks,
-        copies: bool,
+        channels: list[int],
+        targets: slice,
         generator: torch.Generator,
     ) -> None:
         n_atoms, n = len(field.atoms), len(field.quantiles)
@@ -87,16 +88,16 @@ class NumberDensity(MixtureDensity, FieldDensity):
             generator,
         )
         self.copies = self.shrinkage = None
-        self.blocks = blocks
-        self.embed = new_linear(len(blocks.channels), size, generator)
+        self.channels, self.targets = channels, targets
+        self.embed = new_linear(len(channels), size, generator)
 
     def own_input(self, values: Any, codes: Any) -> Any:
         """Return the channels of the field, shape (n, n_channels)."""
-        return values[:, self.blocks.channels]
+        return values[:, self.channels]
 
     def own_target(self, values: Any, codes: Any) -> Any:
         """Return the cell and the atom of the numbers, shape (n, 3)."""
-        return values[:, self.blocks.targets]
+        return values[:, self.targets]
 
     def log_prob(
         self,
@@ -127,7 +128,7 @@ class NumberDensity(MixtureDensity, FieldDensity):
         self, column: Column, encoded: Any, channels: np.ndarray, codes: np.ndarray
     ) -> None:
         """Write scaled numbers, and marks of missing ones, to their channels."""
-        for channel, numbers in zip(self.blocks.channels, encoded, strict=False):
+        for channel, numbers in zip(self.channels, encoded, strict=False):
             channels[:, channel] = numbers
 
 
@@ -157,8 +158,6 @@ class NumberField(LearnedField):
     some_missing: bool
     # Whether some numbers are no atoms. If False, only atoms are drawn.
     some_others: bool
-    n_targets: ClassVar[int] = 3
-    density: ClassVar[type[FieldDensity]] = NumberDensity
 
     @classmethod
     def learn(

@@ -295,14 +295,16 @@ class Simulator:
 
     def observed_levels(self, data: RowData) -> dict[int, ObservedLevels]:
         """Return the levels that rows had, for each field with a copy mechanism."""
-        source, fields = data.sources[0].events, self.learned.fields.values()
+        source = data.sources[0].events
         is_tie = self.module.is_tie(source.channels)
-        densities = zip(self.module.fields, fields, strict=True)
-        return {
-            i: ObservedLevels.of(source, is_tie, one.level, one.lift_of(field))
-            for i, (one, field) in enumerate(densities)
-            if one.copies is not None
-        }
+        found = {}
+        for name, field in self.learned.level_fields.items():
+            i = self.number_of(name)
+            density = self.module.fields[i]
+            if density.copies is not None:
+                lift = density.lift_of(field.n_levels)
+                found[i] = ObservedLevels.of(source, is_tie, density.level, lift)
+        return found
 
     def _begin(
         self,

@@ -20,7 +20,6 @@ from sklearn_seqcrm._store import Clock, Column
 from sklearn_seqcrm.event_model._copy_mechanism import copy_candidates
 from sklearn_seqcrm.event_model._copy_state import CopyState, ObservedLevels
 from sklearn_seqcrm.event_model._fields import (
-    FieldBlocks,
     FieldDensity,
     LearnedField,
     TrainingEvents,
@@ -34,8 +33,8 @@ N_DRAWS = 20_000
 # Of a share of so many draws: five standard deviations.
 SHARE = 5 * 0.5 / np.sqrt(N_DRAWS)
 CLOCK = Clock("int64")
-CODES = FieldBlocks(0, 0, [], slice(0, 0))
-NUMBERS = FieldBlocks(None, None, [0, 1], slice(0, 3))
+# Channels of the number and of its targets.
+NUMBERS = [0, 1], slice(0, 3)
 
 
 def generator(seed=0):
@@ -159,7 +158,7 @@ def amounts():
 @settings(max_examples=20)
 @given(seed=st.integers(0, 10**6))
 def test_probabilities_of_numbers_add_up_to_1(amounts, seed):
-    density = spread_out(NumberDensity(4, amounts, NUMBERS, False, generator(seed)))
+    density = spread_out(NumberDensity(4, amounts, *NUMBERS, generator(seed)))
     state = torch.randn(1, 4, generator=generator(seed + 1))
     values = np.append(np.arange(-400.0, 800), np.nan)
     targets = amounts.targets(Column(values), np.zeros(len(values), "int64"))
@@ -170,7 +169,7 @@ def test_probabilities_of_numbers_add_up_to_1(amounts, seed):
 
 
 def test_numbers_are_drawn_as_they_are_probable(amounts):
-    density = spread_out(NumberDensity(4, amounts, NUMBERS, False, generator()))
+    density = spread_out(NumberDensity(4, amounts, *NUMBERS, generator()))
     assert amounts.step == 1
     assert 7 in amounts.atoms
     state = torch.randn(1, 4, generator=generator(1))
@@ -192,7 +191,7 @@ def test_numbers_are_drawn_as_they_are_probable(amounts):
 
 def test_nothing_is_missing_where_training_missed_nothing():
     field = number_field([1.0, 2.0, 3.5])
-    density = NumberDensity(4, field, NUMBERS, False, generator())
+    density = NumberDensity(4, field, *NUMBERS, generator())
     atom, _ = density.draw(torch.zeros(N_DRAWS, 4), draws())
     assert (atom != 0).all()
 
@@ -213,7 +212,7 @@ def levels():
 
 
 def level_density(field, copies=False, seed=0):
-    return spread_out(LevelDensity(4, field, CODES, copies, generator(seed)))
+    return spread_out(LevelDensity(4, field, 0, 0, copies, generator(seed)))
 
 
 def test_levels_are_a_softmax(levels):
