@@ -14,7 +14,6 @@ from sklearn_seqcrm.event_model._simulate import FieldContext, Simulator
 def basket_probabilities(
     simulator: Simulator,
     paths: Paths,
-    interarrival: np.ndarray,
     name: str,
     n_draws: int,
 ) -> np.ndarray:
@@ -41,24 +40,24 @@ def basket_probabilities(
         # Unless baskets have items twice, those of an open basket get no probability.
         if not density.has_repeats:
             drawn = paths.copies[i].events.now().level.long()
-    shape = len(interarrival) // n_draws, n_levels
+    shape = len(paths.number) // n_draws, n_levels
     absence = _Absence(shape, n_draws, drawn.to(simulator.device))
     # Common random numbers: a basket continues while its survival probability, which
     # every event lowers, exceeds one stratified number per draw. Lengths vary less than
     # with a new draw for each event.
     log_survival = torch.zeros(
-        len(interarrival), dtype=torch.float64, device=simulator.device
+        len(paths.number), dtype=torch.float64, device=simulator.device
     )
     log_least = paths.draws.uniform(log_survival).log()
     for _ in range(learned.most_events.bound(learned.grid.step)):
-        paths = _next_line(simulator, paths, interarrival, name, absence, n_draws)
+        paths = _next_line(simulator, paths, name, absence, n_draws)
         inputs = module.time_inputs(paths.states, paths.rate)
         log_survival = log_survival + module.time.log_tie(inputs)
         kept = (log_survival > log_least).nonzero()[:, 0]
         if not len(kept):
             break
-        interarrival = np.zeros(len(kept))
-        paths = paths.take(kept.cpu().numpy()).advance(interarrival, learned.grid)
+        ties = np.zeros(len(kept))
+        paths = paths.take(kept.cpu().numpy()).advance(ties, learned.grid)
         log_survival, log_least = log_survival[kept], log_least[kept]
         absence.keep(kept)
     return (1 - absence.log_absent.exp()).cpu().numpy()
@@ -67,7 +66,6 @@ def basket_probabilities(
 def _next_line(
     simulator: Simulator,
     paths: Paths,
-    interarrival: np.ndarray,
     name: str,
     absence: _Absence,
     n_draws: int,
@@ -91,12 +89,10 @@ def _next_line(
         return levels
 
     if simulator.learned.applies is None or i == 0:
-        values, codes, *_ = simulator.draw_fields(
-            paths, interarrival, draw={name: draw}
-        )
+        values, codes, *_ = simulator.draw_fields(paths, draw={name: draw})
     else:
-        draw(simulator.draw_fields(paths, interarrival, until=name)[-1])
-        values, codes, *_ = simulator.draw_fields(paths, interarrival)
+        draw(simulator.draw_fields(paths, until=name)[-1])
+        values, codes, *_ = simulator.draw_fields(paths)
     own = simulator.module.fields[i].own_target(values, codes)
     absence.end_event(row, own)
     return simulator.append(paths, values, codes)

@@ -239,7 +239,7 @@ def _next_probabilities(
     for rows in _portions_of(len(data), field.n_levels + n_draws * n_units):
         own = None if baskets is None else baskets.take(rows)
         begun = simulator.at_next(data.take(rows), keys[rows], n_draws, at_cutoff, own)
-        shares = of_next(simulator, *begun, name, n_draws)
+        shares = of_next(simulator, begun, name, n_draws)
         n_new = field.n_levels - shares.shape[1]  # without copies, they never come
         yield rows, np.pad(shares, ((0, 0), (0, n_new)))[:, FIRST_LEVEL:]
 

@@ -114,7 +114,10 @@ class Paths:
     """Paths of a batch."""
 
     number: np.ndarray  # (n,), int64: number of each path among all
-    times: np.ndarray  # (n,): time of the last event
+    times: np.ndarray  # (n,): time of the last event, or of the next one
+    # (n,): ticks from the last event to the next one, once these are drawn; NaN for the
+    # first event of a history.
+    interarrival: np.ndarray
     n_events: np.ndarray  # (n,), int64: number of simulated events
     output: Tensor  # (n, H): output of the reader after the last event
     static_effect: Tensor  # (n, H): effect of the statics, which is added to the output
@@ -145,15 +148,17 @@ class Paths:
     def advance(self, interarrival: np.ndarray, grid: InterarrivalGrid) -> Paths:
         """Return paths at their next event, `interarrival` ticks after the last."""
         device = self.output.device
-        is_tie = torch.from_numpy(interarrival == 0).to(device)
-        cells = torch.from_numpy(grid.cells(interarrival, self.times))
+        ticks = np.where(np.isnan(interarrival), 0, interarrival)
+        is_tie = torch.from_numpy(ticks == 0).to(device)
+        cells = torch.from_numpy(grid.cells(ticks, self.times))
         lengths = grid.lengths(cells).to(device)
         # The moment of the last event before the cutoff is over.
         has_begun = torch.from_numpy(self.n_events > 0).to(is_tie.device)
         return replace(
             self,
             is_tie=is_tie & has_begun,
-            times=saturating_add(self.times, interarrival.astype(self.times.dtype)),
+            times=saturating_add(self.times, ticks.astype(self.times.dtype)),
+            interarrival=interarrival,
             copies={i: one.advance(is_tie) for i, one in self.copies.items()},
             rate=self.rate.after(lengths),
         )

@@ -178,24 +178,21 @@ class Simulator:
         is_within = interarrival < left
         ticks = np.where(is_within, interarrival, 0).astype(paths.times.dtype)
         kept = np.flatnonzero(is_within & (saturating_add(paths.times, ticks) < end))
-        interarrival = interarrival[kept]
-        paths = paths.take(kept).advance(interarrival, self.learned.grid)
-        values, codes, columns, _ = self.draw_fields(paths, interarrival)
+        paths = paths.take(kept).advance(interarrival[kept], self.learned.grid)
+        values, codes, columns, _ = self.draw_fields(paths)
         paths = self.append(paths, values, codes)
         return paths, SimulatedEvents(paths.number, paths.times, columns, n_cut=0)
 
     # The next event ---------------------------------------------------------------
 
-    def probabilities(
-        self, paths: Paths, interarrival: np.ndarray, name: str, n_draws: int
-    ) -> np.ndarray:
+    def probabilities(self, paths: Paths, name: str, n_draws: int) -> np.ndarray:
         """Return probabilities of the levels of a field of the next event.
 
         They are means over `n_draws` draws of the context: the time of the event, and
-        the fields before. The shape is (n, n_levels), float32. Paths and interarrival
-        times are those of `at_next`.
+        the fields before. The shape is (n, n_levels), float32. Paths are those of
+        `at_next`.
         """
-        *_, context = self.draw_fields(paths, interarrival, until=name)
+        *_, context = self.draw_fields(paths, until=name)
         parts = self.mean_probabilities(paths, context, self.number_of(name), n_draws)
         means = torch.cat([found for _, found in parts])
         # Sums of generated and copied shares may exceed 1 by rounding.
@@ -236,8 +233,8 @@ class Simulator:
         n_draws: int,
         at_cutoff: bool,
         baskets: OpenBaskets | None = None,
-    ) -> tuple[Paths, np.ndarray]:
-        """Return paths at the time of their next event, and ticks since the last one.
+    ) -> Paths:
+        """Return paths at the time of their next event.
 
         Rows have `n_draws` paths each, whose random numbers are stratified. With
         `baskets`, which are as `split_open_baskets` returns them, as `data` are, these
@@ -265,8 +262,7 @@ class Simulator:
                 paths, time_since_last, 2 * longest, comes_back=True
             )
         is_empty = (event_counts(data) == 0)[row] & (paths.n_events == 0)
-        paths = paths.advance(np.where(is_empty, 0, ticks), self.learned.grid)
-        return paths, np.where(is_empty, np.nan, ticks)
+        return paths.advance(np.where(is_empty, np.nan, ticks), self.learned.grid)
 
     def _append_baskets(
         self, paths: Paths, cutoff: np.ndarray, baskets: OpenBaskets
@@ -340,6 +336,7 @@ class Simulator:
         paths = Paths(
             number=rows,
             times=last,
+            interarrival=np.zeros_like(rows, dtype="float64"),
             n_events=np.zeros_like(rows),
             output=output,
             static_effect=self.module.static_effect(static),
@@ -396,24 +393,24 @@ class Simulator:
     def draw_fields(
         self,
         paths: Paths,
-        interarrival: np.ndarray,
         until: str | None = None,
         draw: dict[str, Callable[[FieldContext], Tensor]] | None = None,
     ) -> tuple[Tensor, Tensor, dict[str, Column], FieldContext]:
         """Draw the fields of the next event of each path, each given those before.
 
-        `paths` are at the time of the event, `interarrival` ticks after the previous
-        one, of shape (n,). If `until` is given, drawing stops before this field, and
-        only kinds of events that have it are drawn. `draw` has functions that draw the
-        levels of some fields, given their context, in place of their densities.
+        `paths` are at the time of the event. If `until` is given, drawing stops before
+        this field, and only kinds of events that have it are drawn. `draw` has
+        functions that draw the levels of some fields, given their context, in place of
+        their densities.
 
         Returns channels, (n, F), and codes, (n, C), of the encoded events, their fields
         as the log has them, and the context of the field `until`.
         """
         module, learned = self.module, self.learned
-        channels, codes = learned.empty_events(len(interarrival))
+        n = len(paths.number)
+        channels, codes = learned.empty_events(n)
         times = channels[:, module.blocks.time]
-        learned.encoder.encode_times(paths.times, interarrival, out=times)
+        learned.encoder.encode_times(paths.times, paths.interarrival, out=times)
         context = module.time_context(paths.states, self.moved(times))
         tied = paths.is_tie.nonzero()[:, 0]
         if module.lines_before is not None and len(tied):
@@ -423,7 +420,7 @@ class Simulator:
             context = context.index_add(0, tied, line_context)
         p_applies = torch.ones_like(context[:, 0])
         columns = {}
-        applies = np.ones((len(interarrival), len(learned.fields)), dtype=bool)
+        applies = np.ones((n, len(learned.fields)), dtype=bool)
         for i, (name, field) in enumerate(learned.fields.items()):
             if name == until:
                 break
