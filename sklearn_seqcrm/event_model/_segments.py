@@ -219,34 +219,6 @@ def _worth_cutting(lengths: np.ndarray) -> list[int]:
 # ``c' = f c + i g``.
 
 
-class _Recurrence(torch.autograd.Function):
-    """``c[t] = kept[t] c[t - 1] + added[t]`` along the second axis, (n, T, H)."""
-
-    @staticmethod
-    def forward(ctx: Any, kept: Tensor, added: Tensor, start: Tensor) -> Tensor:
-        found = torch.empty_like(added)
-        before = start
-        for t in range(added.shape[1]):
-            before = torch.addcmul(added[:, t], kept[:, t], before)
-            found[:, t] = before
-        ctx.save_for_backward(kept, found, start)
-        return found
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
-        # With d[t] the gradient of all that follows c[t]:
-        # d[t] = g[t] + kept[t + 1] d[t + 1]; that of kept[t] is d[t] c[t - 1].
-        kept, found, start = ctx.saved_tensors
-        of_added = torch.empty_like(found)
-        after = torch.zeros_like(start)
-        for t in reversed(range(found.shape[1])):
-            after = gradients[0][:, t] + after
-            of_added[:, t] = after
-            after = kept[:, t] * after
-        before = torch.cat([start[:, None], found[:, :-1]], dim=1)
-        return of_added * before, of_added, after
-
-
 def cell_states(
     reader: HistoryReader,
     layers: list[tuple[Tensor, Tensor]],
@@ -270,7 +242,11 @@ def cell_states(
         earlier = torch.cat([start[:, None], hidden[:, :-1]], dim=1)
         new, old = layer_products(reader.layers[depth][0], inputs.float(), earlier)
         terms = reader.cell.memory_terms(reader.cell.gates(new, old))
-        found.append(_Recurrence.apply(*terms, last))
+        memory = []
+        for kept, added in zip(*(one.unbind(1) for one in terms), strict=True):
+            last = torch.addcmul(added, kept, last)
+            memory.append(last)
+        found.append(torch.stack(memory, dim=1))
     return found
 
 
