@@ -359,7 +359,7 @@ def learn_events(
     )
     grid = grid._replace(rate_prior=prior)
     events = TrainingEvents(times, moment, segment_numbers(offsets))
-    fields = _learn_fields(raw, encoder, index, events, estimator.n_components)
+    fields, applies = _learn_fields(raw, encoder, index, events, estimator.n_components)
     shuffles_lines = encoder.layout.moments is not None and is_order_random(
         _values_of_lines(raw, fields, index), moment
     )
@@ -369,7 +369,7 @@ def learn_events(
         encoder=encoder,
         grid=grid,
         fields=fields,
-        applies=_fields_of_kinds(raw, fields),
+        applies=applies,
         most_events=BusiestWindows.of(times, offsets),
         names=raw.names,
         shuffles_lines=shuffles_lines,
@@ -417,19 +417,32 @@ def _learn_fields(
     index: np.ndarray,
     events: TrainingEvents,
     n_components: int,
-) -> dict[str, LevelField | NumberField]:
-    """Return the learned parameters of each field, the kind of an event first.
+) -> tuple[dict[str, LevelField | NumberField], np.ndarray | None]:
+    """Return `LearnedEvents.fields`, learned from the events that have each field.
 
-    `index`, of shape (n,), are the positions of the events in the raw log.
+    The second result is `LearnedEvents.applies`. `index`, of shape (n,), are the
+    positions of the events in the raw log.
     """
+    names = sorted(encoder.fields, key=lambda name: name != raw.kind_field)
+    applies, has_field = None, np.ones((len(index), len(names)), dtype=bool)
+    if raw.kind_field is not None:
+        kinds = encoder.fields[raw.kind_field]
+        assert isinstance(kinds, Vocabulary)
+        # With keep_kinds, each level has its own code.
+        applies = np.ones((kinds.n_codes, len(names)), dtype=bool)
+        for code, level in enumerate(kinds.levels, start=FIRST_LEVEL):
+            own = {raw.kind_field, *raw.kinds.get(level, names)}
+            applies[code] = [name in own for name in names]
+        column = raw.columns[raw.kind_field].take(index)
+        has_field = applies[kinds.encode(column, events.times)[0]]
     fields: dict[str, LevelField | NumberField] = {}
-    for name in sorted(encoder.fields, key=lambda name: name != raw.kind_field):
-        one, applies = encoder.fields[name], _has_field(raw, name, index)
-        column = raw.columns[name].take(index[applies])
-        own = TrainingEvents(*(part[applies] for part in events))
-        learned_field: Any = LevelField if isinstance(one, Vocabulary) else NumberField
-        fields[name] = learned_field.learn(one, column, own, n_components)
-    return fields
+    for name, some in zip(names, has_field.T, strict=True):
+        column = raw.columns[name].take(index[some])
+        own_events = TrainingEvents(*(part[some] for part in events))
+        one: Any = encoder.fields[name]
+        learned_field = LevelField if isinstance(one, Vocabulary) else NumberField
+        fields[name] = learned_field.learn(one, column, own_events, n_components)
+    return fields, applies
 
 
 def _refuse_vectors(log: RawLog) -> None:
@@ -444,34 +457,6 @@ def _refuse_vectors(log: RawLog) -> None:
             f"without vectors, EventLog(..., fields={others}), or with levels, such as "
             "the number of the cluster that each vector is in."
         )
-
-
-def _has_field(raw: RawLog, field: str, index: np.ndarray) -> np.ndarray:
-    """Return which of the events at `index` are of a kind that has a field."""
-    if raw.kind_field is None or field == raw.kind_field:
-        return np.ones(len(index), dtype=bool)
-    codes, kinds = raw.columns[raw.kind_field]
-    assert kinds is not None
-    lacking = [name for name, own in raw.kinds.items() if field not in own]
-    # A kind without events may be no category; its -1 would match a missing kind.
-    lacking_codes = kinds.get_indexer(pd.Index(lacking))
-    return ~np.isin(codes[index], lacking_codes[lacking_codes >= 0])
-
-
-def _fields_of_kinds(
-    raw: RawLog, fields: dict[str, LevelField | NumberField]
-) -> np.ndarray | None:
-    """Return `LearnedEvents.applies`."""
-    if raw.kind_field is None or raw.kind_field not in fields:
-        return None
-    kind = fields[raw.kind_field]
-    assert isinstance(kind, LevelField)
-    # With keep_kinds, each level has its own code.
-    applies = np.ones((kind.n_codes, len(fields)), dtype=bool)
-    for code, level in enumerate(kind.levels, start=FIRST_LEVEL):
-        own = {raw.kind_field, *raw.kinds.get(level, fields)}
-        applies[code] = [name in own for name in fields]
-    return applies
 
 
 def join_views(rows: Rows) -> tuple[Rows, np.ndarray]:
