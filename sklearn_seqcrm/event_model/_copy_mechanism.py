@@ -161,17 +161,15 @@ def copy_candidates(
     is_row = starts_run(row)
     begins = is_row | ~is_tie
     n_habits, least = _habits_before(is_row, begins, is_level, order, is_group)
-    total = [_decayed_before(is_row, begins, moment, weight), n_habits]  # (n, S)
+    total = torch.cat(
+        [_decayed_before(is_row, begins, moment, weight), n_habits], dim=1
+    )
     is_habit = (before[:, None] >= least).float()
     earlier = torch.cat([decayed.index_select(0, moved), is_habit], dim=1)
     # The first event of its level in a moment excludes the level from then on.
     earlier *= (is_level & (same == 0))[:, None]
-    if begins.all():  # as where times are exact; each moment has a single event
-        rest = nn.functional.threshold(torch.cat(total, dim=1), _LEAST_TOTAL, 0.0)
-        n_same = torch.zeros_like(rest[:, :1])
-    else:
-        rest = remaining(torch.cat(total, dim=1), sums_before(earlier, begins))
-        n_same = sums_before(is_level.float()[:, None], begins)
+    rest = remaining(total, sums_before(earlier, begins))  # (n, S)
+    n_same = sums_before(is_level.float()[:, None], begins)
     return CopyCandidates(
         torch.cat([(same * is_level)[:, None], earlier.mul_(rest > 0)], dim=1),
         torch.cat([n_same, rest], dim=1),  # (n, N_SOURCES)
@@ -275,17 +273,14 @@ def _decayed_before(
     `is_group` and `is_moment` are as in `_numbers_before`; `moment` is the number of
     the moment of each event.
     """
-    if each := bool(is_moment.all()):  # a moment of one event each
-        count, lag, begins = weight, moment.diff(prepend=moment[:1]), is_group
-    else:
-        number = is_moment.cumsum(dim=0) - 1
-        begin = is_moment.nonzero()[:, 0]  # (n_moments,)
-        count = weight.new_zeros(len(begin)).index_add(0, number, weight)
-        lag, begins = moment[begin].diff(prepend=moment[:1]), is_group[begin]
+    number = is_moment.cumsum(dim=0) - 1
+    begin = is_moment.nonzero()[:, 0]  # (n_moments,)
+    count = weight.new_zeros(len(begin)).index_add(0, number, weight)
+    lag, begins = moment[begin].diff(prepend=moment[:1]), is_group[begin]
     # From group to group a lag has no meaning; it may be negative and decay infinite.
     kept = decay(lag.masked_fill(begins, 0)).mul_(~begins[:, None])
     found = linear_recurrence(kept, kept * count.roll(1)[:, None])
-    return found if each else found.index_select(0, number)
+    return found.index_select(0, number)
 
 
 # Gates -------------------------------------------------------------------------------

@@ -116,21 +116,19 @@ def _by_path(
     values: Any = None
     with suppress(ValueError):  # several arrays of different shapes
         values = found if is_pandas else np.asarray(found)
+    wanted = f"target must return a value for each of the {len(paths)} simulated rows"
+    name = type(found).__name__
     if values is None or not values.ndim:
-        raise TypeError(
-            f"target must return a value for each of the {len(paths)} simulated rows; "
-            f"got {type(found).__name__}."
-        )
+        raise TypeError(f"{wanted}; got {name}.")
     if len(values) != len(paths):
         raise ValueError(
-            f"target must return a value for each of the {len(paths)} simulated rows; "
-            f"got {len(values)}. Those of a window that ends after the simulation can "
-            "be kept as missing (censored='nan'), or simulate for longer."
+            f"{wanted}; got {len(values)}. Those of a window that ends after the "
+            "simulation can be kept as missing (censored='nan'), or simulate for "
+            "longer."
         )
     if 0 in values.shape[1:]:
         raise ValueError(
-            f"target must return a value for each of the {len(paths)} simulated rows; "
-            f"got a {type(found).__name__} without columns, of shape {values.shape}."
+            f"{wanted}; got a {name} without columns, of shape {values.shape}."
         )
     # Values in another order are put in place by their index.
     if is_pandas and values.index.is_unique and has_keys(paths.index, values.index):

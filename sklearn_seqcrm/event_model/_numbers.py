@@ -12,8 +12,6 @@ from torch import Tensor
 from sklearn_seqcrm._encoding import NumericField
 from sklearn_seqcrm._recurrent.network import new_linear
 from sklearn_seqcrm._store import Clock, Column, ScalarType
-from sklearn_seqcrm.event_model._copy_mechanism import CopyCandidates
-from sklearn_seqcrm.event_model._copy_state import CopyState
 from sklearn_seqcrm.event_model._fields import (
     FieldDensity,
     LearnedField,
@@ -99,24 +97,14 @@ class NumberDensity(MixtureDensity, FieldDensity):
         """Return the cell and the atom of the numbers, shape (n, 3)."""
         return values[:, self.targets]
 
-    def log_prob(
-        self,
-        context: Tensor,
-        target: Tensor,
-        candidates: CopyCandidates | None = None,
-        is_tie: Tensor | None = None,
-    ) -> Tensor:
+    def log_prob(self, context: Tensor, target: Tensor, *unused: Any) -> Tensor:
         """Return the log probability of `NumberField.targets`, shape (n,)."""
         upper, width, atom = target.unbind(1)
         # A component may give the value of an atom, too.
         return self.log_mixture(context, atom.long(), upper, width, atom != _MISSING)
 
     def draw(
-        self,
-        context: Tensor,
-        draws: PathDraws,
-        state: CopyState | None = None,
-        is_tie: Tensor | None = None,
+        self, context: Tensor, draws: PathDraws, *unused: Any
     ) -> tuple[Tensor, Tensor]:
         """Draw the atom of each number, -1 for none, and numbers on the symlog axis.
 

@@ -31,9 +31,8 @@ class PathState(NamedTuple):
     closed: RecurrentState  # state if the moment ends with this event
     # State before the moment; without cells if each event is a step.
     before: RecurrentState
-    # (n, K): sums over the events of the moment, a packed `OpenMoment`; K is 0 if each
-    # event is a step.
-    moment: Tensor
+    # Sums over the events of the moment; without columns if each event is a step.
+    moment: OpenMoment
     # (n, 3 H): the events of the moment encoded by `LinesBefore`: their sum, the last
     # of them, and the decayed sum; without columns if each event is a step.
     encoded: Tensor
@@ -43,9 +42,10 @@ class PathState(NamedTuple):
         """Return the state after histories, whose last moments are over."""
         if reader.moments is None:
             nothing = final.output[:, :0]
-            return cls(final, RecurrentState(()), nothing, nothing)
+            return cls(final, RecurrentState(()), OpenMoment(*[nothing] * 5), nothing)
         n, size = final.output.shape
-        moment = final.output.new_zeros(n, OpenMoment.size(reader))
+        zeros = final.output.new_zeros(n, OpenMoment.size(reader))
+        moment = OpenMoment.unpack(zeros, reader.moments)
         return cls(final, final, moment, final.output.new_zeros(n, 3 * size))
 
     @property
@@ -56,7 +56,7 @@ class PathState(NamedTuple):
     def encoded_before(self, tied: Tensor) -> Tensor:
         """Return `OpenMoments.encoded` for the next line of some moments, (m, 3 H)."""
         total, last, recent = self.encoded[tied].tensor_split(3, dim=1)
-        return torch.cat([total / self.moment[tied, :1], last, recent], dim=1)
+        return torch.cat([total / self.moment.count[tied], last, recent], dim=1)
 
     def append(
         self,
@@ -80,17 +80,16 @@ class PathState(NamedTuple):
         unused = torch.zeros_like(values[:, 0])
         vectors = lines[:, places.n_channels :]
         event = OpenMoment.of_event(values, vectors, unused, places)
-        moment = OpenMoment.unpack(self.moment, places).add(event).pack()
-        moment = torch.where(joins, moment, event.pack())
+        joined = zip(self.moment.add(event), event, strict=True)
+        moment = OpenMoment(*(torch.where(joins, *both) for both in joined))
         before = self.before.map(
             lambda own, closed: torch.where(joins, own, closed), self.closed
         )
-        inputs = OpenMoment.unpack(moment, places).join(places)
         encoded = lines_before.encode(lines)
         total, _, recent = (self.encoded * joins).tensor_split(3, dim=1)
         memory = [total + encoded, encoded, LINE_DECAY * recent + encoded]
         return type(self)(
-            _run_one_step(reader, inputs, before),
+            _run_one_step(reader, moment.join(places), before),
             before,
             moment,
             torch.cat(memory, dim=1),
