@@ -356,8 +356,6 @@ class CopyState:
         path, event = now.is_first.nonzero(as_tuple=True)
         level = now.level[path, event].long()
         excluded = probabilities[path, level]
-        if not len(excluded):
-            return probabilities
         probabilities[path, level] = 0.0
         # Sums over all levels take as long as the rest: only where rounding matters.
         rest = torch.ones_like(probabilities[:, 0]).index_add_(0, path, -excluded)

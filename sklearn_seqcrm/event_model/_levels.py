@@ -170,15 +170,13 @@ class LevelDensity(FieldDensity):
         (n, k). None: of one draw. If `of_lists`, they have the shrinkage of lists.
         """
         ones = context.new_ones(len(context), 1)
+        weights = ones if weights is None else weights
         if state is None or self.has_repeats or not state.events.n_now.any():
-            weights = ones if weights is None else weights
             return self._mixture(context, state, is_tie, weights, of_lists)
-        if weights is not None:  # what the levels of the moment leave differs by draw
-            row = torch.arange(len(weights), device=context.device)
-            state = state.take(row.repeat_interleave(weights.shape[1]))
+        # What the levels of the moment leave differs by draw.
+        row = torch.arange(len(weights), device=context.device)
+        state = state.take(row.repeat_interleave(weights.shape[1]))
         found = state.exclude_now(self._mixture(context, state, is_tie, ones, of_lists))
-        if weights is None:
-            return found
         return torch.bmm(weights[:, None], found.unflatten(0, weights.shape))[:, 0]
 
     def _mixture(

@@ -270,25 +270,21 @@ class _LogMixture(torch.autograd.Function):
         )
         log_p = torch.log_softmax(logits, dim=0)  # (A + K, n)
         log_weights = log_p[n_atoms:]
-        some = None if has_cell.all() else has_cell.nonzero()[:, 0]
-        if some is not None:
-            upper, width = upper[some], width[some]
-            log_weights, mean, raw = (
-                one.index_select(1, some) for one in (log_weights, mean, raw)
-            )
+        some = has_cell.nonzero()[:, 0]
+        log_weights, mean, raw = (
+            one.index_select(1, some) for one in (log_weights, mean, raw)
+        )
         log_cells, of_mean, of_log_std = log_normal_cells(
-            upper, width, mean, log_std_of(raw).exp()
+            upper[some], width[some], mean, log_std_of(raw).exp()
         )
         terms = log_weights + log_cells  # (K, n_some)
-        inside = torch.logsumexp(terms, dim=0)
-        if some is not None:
-            nothing = torch.full_like(log_p[0], -torch.inf)
-            inside = nothing.index_copy_(0, some, inside)
+        inside = torch.full_like(log_p[0], -torch.inf)
+        inside.index_copy_(0, some, torch.logsumexp(terms, dim=0))
         own = log_p.gather(0, atom.clamp(min=0)[None])[0]
         own = own.masked_fill(atom < 0, -torch.inf)
         log_prob = torch.logaddexp(own, inside)
         if ctx.needs_input_grad[0]:
-            shares = terms.sub_(log_prob if some is None else log_prob[some]).exp_()
+            shares = terms.sub_(log_prob[some]).exp_()
             of_components = [
                 shares,
                 shares * of_mean,
@@ -296,10 +292,7 @@ class _LogMixture(torch.autograd.Function):
             ]
             found = torch.zeros_like(outputs.T, memory_format=torch.contiguous_format)
             components = found[n_atoms : n_atoms + 3 * n]  # (3 K, n)
-            if some is None:
-                torch.cat(of_components, out=components)
-            else:
-                components.index_copy_(1, some, torch.cat(of_components))
+            components.index_copy_(1, some, torch.cat(of_components))
             found[: n_atoms + n] -= log_p.exp_()
             share = (own - log_prob).exp_()  # 0 without an atom
             found.scatter_add_(0, atom.clamp(min=0)[None], share[None])
