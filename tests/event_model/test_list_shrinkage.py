@@ -7,7 +7,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from pandas.testing import assert_frame_equal
 
-from sklearn_seqcrm.event_model import LSTMEventModel, _list_shrinkage, _shrinkage
+from sklearn_seqcrm.event_model import LSTMEventModel, _shrinkage
 from sklearn_seqcrm.event_model._shrinkage import calibrate_state_shrinkage
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.metrics import ndcg_at_k
@@ -59,13 +59,13 @@ def mean_ndcg(model, lines):
 
 def spy_on_ndcg(monkeypatch):
     """Return a list of the factors tried, and the NDCG of rows with each."""
-    found, of_rows = [], _list_shrinkage.ValidationLists.ndcg_of_rows
+    found, of_rows = [], _shrinkage.ValidationLists.ndcg_of_rows
 
     def spy(self):
         found.append((self.density.list_shrinkage.item(), of_rows(self)))
         return found[-1][1]
 
-    monkeypatch.setattr(_list_shrinkage.ValidationLists, "ndcg_of_rows", spy)
+    monkeypatch.setattr(_shrinkage.ValidationLists, "ndcg_of_rows", spy)
     return found
 
 
@@ -116,7 +116,7 @@ def test_the_smallest_factor_within_a_standard_error(better, chosen, monkeypatch
             return np.full(20, 0.5)
         return 0.5 + better.get(factor, -0.1) + noise * factor
 
-    monkeypatch.setattr(_list_shrinkage.ValidationLists, "ndcg_of_rows", ndcg_of_rows)
+    monkeypatch.setattr(_shrinkage.ValidationLists, "ndcg_of_rows", ndcg_of_rows)
     calibrate_state_shrinkage(model.net_, model._read(rows_of(others)))
     assert_allclose(density_of(model).list_shrinkage, chosen)
 
@@ -134,7 +134,7 @@ def test_the_factor_of_the_likelihood_is_kept(n_customers, monkeypatch):
     def ndcg_of_rows(self):
         return np.full(n_customers, 0.5 + gain * (self.density.list_shrinkage < 0.3))
 
-    monkeypatch.setattr(_list_shrinkage.ValidationLists, "ndcg_of_rows", ndcg_of_rows)
+    monkeypatch.setattr(_shrinkage.ValidationLists, "ndcg_of_rows", ndcg_of_rows)
     monkeypatch.setattr(_shrinkage, "_choose_level_factors", choose_half)
     model = fitted()
     calibrate_state_shrinkage(model.net_, model._read(rows_of(make_lines(20, 1))))
@@ -145,7 +145,7 @@ def test_an_interrupted_calibration_keeps_the_factor_of_the_likelihood(monkeypat
     def interrupted(self):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_list_shrinkage.ValidationLists, "ndcg_of_rows", interrupted)
+    monkeypatch.setattr(_shrinkage.ValidationLists, "ndcg_of_rows", interrupted)
     monkeypatch.setattr(_shrinkage, "_choose_level_factors", choose_half)
     model = fitted()
     with pytest.raises(KeyboardInterrupt):
