@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_seqcrm._columns import Table
 from sklearn_seqcrm._encoding import FIRST_LEVEL
-from sklearn_seqcrm._ragged import look_up, ranges, segment_numbers
+from sklearn_seqcrm._ragged import ranges, segment_numbers
 from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm._stacklevel import warn_user
 from sklearn_seqcrm._store import RawLog, Rows
@@ -345,22 +345,10 @@ def _seen_levels(
     Events without a level of the field are left out.
     """
     assert isinstance(rows.log, RawLog)
-    column = rows.log.column(name)
-    categories = _values_of_log(rows, name)
     index, offsets = ranges(rows.start, rows.stop)
-    row = segment_numbers(offsets)
-    place = field.levels.get_indexer(categories)
-    level = look_up(place, column.values[index], -1)
+    level = field.level_numbers(rows.log.column(name).take(index)) - FIRST_LEVEL
     is_level = level >= 0
-    return row[is_level], level[is_level]
-
-
-def _values_of_log(rows: Rows, name: str) -> pd.Index:
-    """Return the values of a categorical field in the log behind rows."""
-    assert isinstance(rows.log, RawLog)
-    categories = rows.log.column(name).categories
-    assert categories is not None
-    return categories
+    return segment_numbers(offsets)[is_level], level[is_level]
 
 
 def _allowed_levels(
@@ -381,7 +369,10 @@ def _allowed_levels(
         place, unknown, n = _find_levels(field, exclude, name, "exclude")
         allowed[place] = False
         # Values of the whole log may be newer than the rows of X.
-        unknown = unknown[_positions(_values_of_log(rows, name), unknown) < 0].unique()
+        assert isinstance(rows.log, RawLog)
+        of_log = rows.log.column(name).categories
+        assert of_log is not None
+        unknown = unknown[_positions(of_log, unknown) < 0].unique()
         if len(unknown):
             # No error: lists of items to exclude are often longer than one log.
             warn_user(
