@@ -12,10 +12,7 @@ from sklearn_seqcrm.event_model._simulate import FieldContext, Simulator
 
 
 def basket_probabilities(
-    simulator: Simulator,
-    paths: Paths,
-    name: str,
-    n_draws: int,
+    simulator: Simulator, paths: Paths, name: str, n_draws: int
 ) -> np.ndarray:
     """Return the probability of each level of a field to be in the next basket.
 
@@ -64,11 +61,7 @@ def basket_probabilities(
 
 
 def _next_line(
-    simulator: Simulator,
-    paths: Paths,
-    name: str,
-    absence: _Absence,
-    n_draws: int,
+    simulator: Simulator, paths: Paths, name: str, absence: _Absence, n_draws: int
 ) -> Paths:
     """Return paths after one more line, whose levels are noted in `absence`.
 

@@ -199,11 +199,7 @@ def _numbers_before(is_group: Tensor, is_moment: Tensor) -> tuple[Tensor, Tensor
 
 
 def _habits_before(
-    is_row: Tensor,
-    is_moment: Tensor,
-    is_level: Tensor,
-    order: Tensor,
-    is_group: Tensor,
+    is_row: Tensor, is_moment: Tensor, is_level: Tensor, order: Tensor, is_group: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return the number of habits before each event, and their thresholds.
 
