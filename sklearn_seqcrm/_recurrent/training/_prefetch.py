@@ -12,9 +12,8 @@ On a CPU the thread and the network would share the cores: batches are left as t
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from typing import Any, Protocol
 
@@ -23,10 +22,6 @@ from torch import Tensor
 
 from sklearn_seqcrm._recurrent.data import Batch, BatchPart, change_all
 from sklearn_seqcrm._recurrent.network import isolated_torch_settings
-
-# Parts that the thread holds at most while it waits. One hides the gathering behind the
-# computation; each further one takes as much memory of the device.
-_PARTS_AHEAD = 1
 
 _Pair = tuple[Batch, Tensor]
 
@@ -90,7 +85,7 @@ class PrefetchedBatch(Batch):
         return self._arriving if is_first else iter(self._batch)
 
     def skip_rest(self) -> None:
-        """Take the parts that have not been read off the queue."""
+        """Receive the parts that have not been read."""
         self._is_read = True
         for _ in self._arriving:
             pass
@@ -120,68 +115,38 @@ def prefetch(
     Parts that the consumer leaves out are skipped. What gathering raises in the thread
     is raised in its place among the batches.
     """
-    gatherer = _Gatherer(batches, transfer)
-    try:
-        while (first := gatherer.receive()) is not None:
-            batch, sent = first
-            arriving = gatherer.parts(len(batch.parts))
-            found = PrefetchedBatch(batch, arriving)
-            yield found, transfer.receive(sent)
-            found.skip_rest()
-    finally:
-        gatherer.close()
+    gathered = _gather(batches, transfer)
+    with ThreadPoolExecutor(1) as thread:
+        # One part hides the gathering behind the computation; each further one would
+        # take as much memory of the device.
+        ahead: list[Future[Any]] = [thread.submit(next, gathered, None)]
 
+        def parts(n: int) -> Iterator[BatchPart]:
+            for _ in range(n):
+                # A future that stayed would keep an exception, and with it this thread.
+                part = transfer.receive(ahead.pop().result()[2])
+                ahead.append(thread.submit(next, gathered, None))
+                yield part
 
-class _Gatherer:
-    """A thread that sends each batch and then its parts, for `prefetch`."""
-
-    def __init__(self, batches: Iterable[_Pair], transfer: Transfer) -> None:
-        self._batches, self._transfer = batches, transfer
-        self._sent: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        # The thread waits here before it gathers a part.
-        self._free = threading.Semaphore(_PARTS_AHEAD)
-        self._is_closed = False
-        # A daemon: an interpreter that ends must not wait for it.
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        """Send everything, then None or the exception that ended it."""
-        end: BaseException | None = None
         try:
-            # Settings of torch belong to a thread.
-            with isolated_torch_settings("cpu"):
-                self._send_all()
-        except BaseException as error:
-            end = error
-        self._sent.put(end)
+            while ahead[0].result() is not None:
+                batch, target = ahead[0].result()[:2]
+                found = PrefetchedBatch(batch, parts(len(batch.parts)))
+                yield found, transfer.receive(target)
+                found.skip_rest()
+        finally:
+            thread.submit(gathered.close)
 
-    def _send_all(self) -> None:
-        for batch, target in self._batches:
-            self._sent.put((batch, self._transfer.send(target)))
-            parts = iter(batch)
-            for _ in batch.parts:
-                self._free.acquire()
-                if self._is_closed:
-                    return
-                self._sent.put(self._transfer.send(next(parts)))
 
-    def receive(self) -> Any:
-        """Return the next target or part that was sent, or None at the end."""
-        sent = self._sent.get()
-        if isinstance(sent, BaseException):
-            raise sent
-        return sent
+def _gather(
+    batches: Iterable[_Pair], transfer: Transfer
+) -> Generator[tuple[Batch, Any, Any], None, None]:
+    """Yield a batch, its targets and a part of it, both as they were sent.
 
-    def parts(self, n: int) -> Iterator[BatchPart]:
-        """Yield the next n parts."""
-        for _ in range(n):
-            part = self._transfer.receive(self.receive())
-            self._free.release()
-            yield part
-
-    def close(self) -> None:
-        """End the thread, at the latest after the part that it gathers."""
-        self._is_closed = True
-        self._free.release()
-        self._thread.join()
+    Runs in one thread, whose settings of torch it changes.
+    """
+    with isolated_torch_settings("cpu"):
+        for batch, target in batches:
+            sent = transfer.send(target)
+            for part in batch:
+                yield batch, sent, transfer.send(part)
