@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -257,41 +256,35 @@ def outputs_of_networks(nets: Sequence[HistoryNet], data: RowData) -> list[np.nd
     Batches of all networks are computed by the threads that torch may use. On a GPU,
     and in one of several processes, they follow one another.
     """
-    results = [_Outputs(net, len(data)) for net in nets]
     on_cpu = torch.device(nets[0].device).type == "cpu"
     if on_cpu and nets[0].ranks.size == 1 and len(data) * len(nets) >= _FEW_ROWS:
         calls = [
-            partial(one.compute, batch)
-            for one in results
-            for batch, _ in one.net.get_iterator(data)
+            partial(_outputs_of_batch, net, batch)
+            for net in nets
+            for batch, _ in net.get_iterator(data)
         ]
-        run_in_threads(calls, min(len(calls), _MOST_BATCHES), "cpu")
+        found = run_in_threads(calls, min(len(calls), _MOST_BATCHES), "cpu")
     else:
-        for one in results:
-            with one.net._prefetched(one.net.get_iterator(data)) as batches:
-                for batch, _ in batches:
-                    one.compute(batch)
-    return [one.outputs for one in results]
+        found = []
+        for net in nets:
+            with net._prefetched(net.get_iterator(data)) as batches:
+                found += [_outputs_of_batch(net, batch) for batch, _ in batches]
+    rows, outputs = map(np.concatenate, zip(*found, strict=True))
+    results = []
+    by_net = (np.split(joined, len(nets)) for joined in (rows, outputs))
+    for order, of_net in zip(*by_net, strict=True):
+        results.append(np.empty_like(of_net))
+        results[-1][order] = of_net
+    return results
 
 
-class _Outputs:
-    """Outputs of a network for `n` rows, in their order."""
+def _outputs_of_batch(net: HistoryNet, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows of a batch, which are sorted by length, and their outputs.
 
-    outputs: np.ndarray  # (n, n_outputs), float32, or float64 without histories
-
-    def __init__(self, net: HistoryNet, n: int) -> None:
-        self.net = net
-        self._n = n
-        self._lock = threading.Lock()
-
-    def compute(self, batch: Batch) -> None:
-        """Compute the outputs of a batch, whose rows are sorted by length."""
-        with isolated_torch_settings(self.net.device, self.net.module__hidden_size):
-            found = self.net.evaluation_step((batch, None)).cpu().numpy()
-        with self._lock:
-            if not hasattr(self, "outputs"):
-                self.outputs = np.empty((self._n, found.shape[1]), found.dtype)
-            self.outputs[batch.rows] = found
+    Outputs are float32, or float64 without histories.
+    """
+    with isolated_torch_settings(net.device, net.module__hidden_size):
+        return batch.rows, net.evaluation_step((batch, None)).cpu().numpy()
 
 
 class HistoryClassifierNet(ClassifierMixin, HistoryNet):
