@@ -143,12 +143,12 @@ def refuse_untrainable(estimator: Any, inputs: Inputs) -> None:
     exposure = getattr(estimator, "exposure", None)
     own = counts[len(counts) - len(names) :]
     own = own * np.array([name != exposure for name in names], dtype=bool)
-    if own.any():
-        raise ValueError(
-            f"Columns have values beyond {_LARGEST_STATIC:g}, on which no network can "
-            f"be trained (count): {_list_counts(names, own)}. make_history_pipeline "
-            "scales them; else clip them, or leave those rows out."
-        )
+    _refuse_counts(
+        names,
+        own,
+        f"values beyond {_LARGEST_STATIC:g}, on which no network can be trained",
+        "make_history_pipeline scales them; else clip them, or leave those rows out",
+    )
 
 
 def warn_if_all_empty(inputs: Inputs) -> None:
@@ -315,32 +315,34 @@ def static_values(statics: pd.DataFrame, exposure: Any) -> np.ndarray:
                 f"{exposure!r} are missing or infinite. Leave those rows out."
             )
     # Errors count bad values by column, before and after the cast to float32.
-    missing = np.isnan(values).sum(axis=0)
+    _refuse_counts(
+        statics.columns,
+        np.isnan(values).sum(axis=0),
+        "missing or infinite values",
+        "make_history_pipeline imputes them, or fill them before",
+    )
     with np.errstate(over="ignore"):  # numbers beyond float32 become infinite
         values = values.astype("float32")
-    beyond = np.isinf(values).sum(axis=0)
-    for counts, what, way in (
-        (
-            missing,
-            "missing or infinite values",
-            "make_history_pipeline imputes them, or fill them before",
-        ),
-        (
-            beyond,
-            "values beyond the range of float32, 3e38",
-            "clip them, or leave those rows out",
-        ),
-    ):
-        if counts.any():
-            found = _list_counts(statics.columns, counts)
-            raise ValueError(f"Columns have {what} (count): {found}. {way}.")
+    _refuse_counts(
+        statics.columns,
+        np.isinf(values).sum(axis=0),
+        "values beyond the range of float32, 3e38",
+        "clip them, or leave those rows out",
+    )
     return values
 
 
-def _list_counts(names: Iterable[Any], counts: np.ndarray) -> str:
-    """Return the names of columns with a count above 0, and these counts."""
-    pairs = zip(names, counts, strict=True)
-    return ", ".join(f"{name!r} ({n})" for name, n in pairs if n)
+def _refuse_counts(
+    names: Iterable[Any], counts: np.ndarray, what: str, way: str
+) -> None:
+    """Raise a ValueError for columns with a count of bad values above 0.
+
+    It names `what` is counted, and the `way` out.
+    """
+    if counts.any():
+        pairs = zip(names, counts, strict=True)
+        found = ", ".join(f"{name!r} ({n})" for name, n in pairs if n)
+        raise ValueError(f"Columns have {what} (count): {found}. {way}.")
 
 
 def _keep_exposure_unit(estimator: Any, statics: pd.DataFrame, reset: bool) -> None:
