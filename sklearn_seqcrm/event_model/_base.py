@@ -29,7 +29,6 @@ from sklearn_seqcrm._recurrent.training import (
     refuse_absent_device,
     refuse_absent_precision,
     set_aside,
-    stops_early,
     train,
 )
 from sklearn_seqcrm._sklearn_compat import (
@@ -147,11 +146,7 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         table, data, customers = self._start(X, is_continuation)
         task = FitTask(self, X, y, n_steps=self.max_epochs)
         seeds, net = self._net_to_train(data, is_continuation)
-        may_stop = stops_early(self.early_stopping, customers)
-        batch_size = self._batch_size_of(data, may_stop)
-        data, valid = set_aside(
-            self, net, batch_size, data, customers, None, seeds.split
-        )
+        data, valid = set_aside(self, net, data, customers, None, seeds.split)
         self.nets_ = [net]
         net.module_.time.offset_never(0.0)
         # An older shrinkage does not fit the new weights.

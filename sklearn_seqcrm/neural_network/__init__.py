@@ -4,7 +4,7 @@ from sklearn_seqcrm._recurrent.objectives import SurvivalCurve
 
 # For other packages of the library; no part of its public interface.
 from sklearn_seqcrm.neural_network._base import BaseLSTM  # noqa: F401
-from sklearn_seqcrm.neural_network._first_training import (  # noqa: F401
+from sklearn_seqcrm.neural_network._ensemble_training import (  # noqa: F401
     FirstTraining,
     NetworkOutputs,
     on_first_training,

@@ -77,14 +77,12 @@ from sklearn_seqcrm._sklearn_compat import (
     refuse_no_target,
 )
 from sklearn_seqcrm.neural_network._ensemble_training import (
-    most_epochs,
-    run_trainings,
-    train_networks,
-)
-from sklearn_seqcrm.neural_network._first_training import (
+    EnsembleTraining,
     FirstTraining,
     NetworkOutputs,
     check_first_training,
+    most_epochs,
+    run_trainings,
 )
 from sklearn_seqcrm.neural_network._validation import choose_validation
 
@@ -150,9 +148,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
     ) -> Self:
         """Train with early stopping, or continue with `warm_start`."""
         of_rows = {"sample_weight": sample_weight, "treatment": treatment}
-        flags = {"is_continuation": self._is_continuation, "is_full_data": True}
-        inputs = self._start(X, y, objective, **of_rows, **flags)
-        seeds = self._draw_seeds(inputs.data, **flags)
+        inputs, seeds = self._start(X, y, objective, **of_rows, is_full_data=True)
         split = choose_validation(self, inputs, y, seeds[0].split)
         # With `warm_start`, the next fit would validate on rows it was trained on.
         refits = split is not None and self.refit and not self.warm_start
@@ -161,7 +157,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         n_steps = n_fits * most_epochs(self, self.early_stopping is not False)
         task = FitTask(self, X, y, of_rows, n_steps)
         with deletes_diverged(self):
-            train_networks(self, inputs, split, seeds, refits, task)
+            EnsembleTraining(self, inputs, split, seeds, refits, task).train()
         # On all rows, including those set aside for early stopping.
         self._adjust(inputs.data)
         task.end()
@@ -180,16 +176,15 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         Weights are relative to those of the first call. Callbacks of scikit-learn are
         not called, because they observe whole fits.
         """
-        is_continuation = hasattr(self, "nets_")
-        flags = {"is_continuation": is_continuation, "is_full_data": False}
-        of_rows = {"sample_weight": sample_weight, "treatment": treatment}
-        inputs = self._start(X, y, objective, **of_rows, **flags)
-        seeds = self._draw_seeds(inputs.data, **flags)
+        inputs, seeds = self._start(
+            X, y, objective, sample_weight, treatment, is_full_data=False
+        )
+        is_continuation = self._is_continuation
         if not is_continuation:
             self.nets_ = [self._build(inputs, one) for one in seeds]
         # A call whose rows have small weights must make small steps.
         data = scale_to_mean_weight(inputs.data, self._mean_weight)
-        batch_size = self._batch_size(data, may_stop=False)
+        batch_size = self._batch_size_of(data, may_stop=False)
         trainings = []
         for net, of_net in zip(self.nets_, seeds, strict=True):
             if not is_continuation:
@@ -231,8 +226,8 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
 
     @property
     def _is_continuation(self) -> bool:
-        """Whether `fit` trains existing networks further."""
-        return self.warm_start and hasattr(self, "nets_")
+        """Whether existing networks are trained further; `_start` deletes others."""
+        return hasattr(self, "nets_")
 
     def _check_parameters(self) -> None:
         """Check parameters, as far as possible without rows."""
@@ -248,32 +243,31 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         X: Any,
         y: Any,
         objective: Objective,
-        *,
         sample_weight: Any,
         treatment: Any,
-        is_continuation: bool,
         is_full_data: bool,
-    ) -> Inputs:
+    ) -> tuple[Inputs, list[Seeds]]:
         """Read rows, weights and targets, and learn from the targets of a first call.
 
         `treatment` is that of each row, or None for networks that estimate no effects.
         `objective` is what the present parameters define; networks whose training
-        continues (`is_continuation`) have their own. With `is_full_data` these are all
-        rows, as in `fit`, and not a part. Returns the rows with a weight, with encoded
-        targets and weights in their unit.
+        continues have their own. With `is_full_data` these are all rows, as in `fit`,
+        and not a part. Returns the rows with a weight, with encoded targets and weights
+        in their unit, and seeds for each network, existing or new.
         """
         refuse_no_target(self, y)
         warn_other_order(X, y)
         warn_other_order(X, treatment, "treatment")
         warn_other_order(X, sample_weight, "sample_weight")
+        is_continuation = hasattr(self, "nets_") and (
+            self.warm_start or not is_full_data
+        )
         keep_network_parameters(self, is_continuation)
         if is_continuation:
             refuse_changes(self._objective.hyperparameters, objective.hyperparameters)
             objective = self._objective
-        inputs, y = self._read(X, y, treatment, objective, is_continuation)
-        weight = self._weight_in_unit(
-            sample_weight, inputs.data, is_continuation, is_full_data
-        )
+        inputs, y = self._read(X, y, treatment, objective)
+        weight = self._weight_in_unit(sample_weight, inputs.data, is_full_data)
         # A first call learns scales, classes or bins; a later one is measured by them.
         if is_continuation:
             objective.check(y, weight, is_full_data)
@@ -298,21 +292,16 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         inputs = drop_weightless(inputs)
         if not is_continuation:
             self._mean_weight = mean_weight(inputs.data)
-        return inputs
+        return inputs, self._draw_seeds(inputs.data, is_full_data)
 
     def _read(
-        self,
-        X: Any,
-        y: Any,
-        treatment: Any,
-        objective: Objective,
-        is_continuation: bool,
+        self, X: Any, y: Any, treatment: Any, objective: Objective
     ) -> tuple[Inputs, Any]:
         """Return the rows of this rank, and the targets of all ranks."""
 
         def read() -> tuple[Inputs, Any]:
             inputs = read_inputs(
-                self, X, reset=not is_continuation, sums=objective.is_linear
+                self, X, reset=not self._is_continuation, sums=objective.is_linear
             )
             refuse_untrainable(self, inputs)
             # Types and missing values first, then lengths: an error names the cause.
@@ -325,11 +314,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         return self._ranks.join_levels(inputs), self._ranks.concatenate(target)
 
     def _weight_in_unit(
-        self,
-        sample_weight: Any,
-        data: RowData,
-        is_continuation: bool,
-        is_full_data: bool,
+        self, sample_weight: Any, data: RowData, is_full_data: bool
     ) -> np.ndarray | None:
         """Return weights, divided by a power of 2 above the largest weight.
 
@@ -338,7 +323,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         """
         weight = read_weight(sample_weight, data, self._ranks)
         exponent = 0 if weight is None else exponent_of(weight)
-        if not is_continuation:
+        if not self._is_continuation:
             self._weight_exponent = exponent
         exponent = exponent if is_full_data else self._weight_exponent
         return in_unit_of(weight, exponent, len(data))
@@ -398,17 +383,17 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         fewest = 2 if self.select_fields == "half" else 1
         return max(fewest, automatic_n_networks(data, share=not self.bidirectional))
 
-    def _draw_seeds(
-        self, data: RowData, is_continuation: bool, is_full_data: bool
-    ) -> list[Seeds]:
+    def _draw_seeds(self, data: RowData, is_full_data: bool) -> list[Seeds]:
         """Draw seeds for each network, existing or new."""
-        if is_continuation:  # draws other batches and dropout than the epochs before
+        if (
+            self._is_continuation
+        ):  # draws other batches and dropout than the epochs before
             n_before = [len(net.history) for net in self.nets_]
         else:
             n_before = [0] * self._n_networks(data, is_full_data)
         return self._ranks.agree(draw_seeds(self.random_state, n_before))
 
-    def _batch_size(self, data: RowData, may_stop: bool) -> int:
+    def _batch_size_of(self, data: RowData, may_stop: bool) -> int:
         if self.batch_size == "auto":
             share = not self.bidirectional
             return automatic_batch_size(data, share, self._ranks.size, may_stop)
@@ -462,7 +447,6 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         A rare class would otherwise cost the first epochs. Weights of each `n_alike`
         outputs that follow one another get a part in common.
         """
-        assert data.target is not None
         bias = self._objective.start_bias(data.target, data.weight)
         last.bias.copy_(torch.from_numpy(bias.astype("float32")))
         n_alike = self._objective.n_alike
@@ -477,7 +461,6 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
     def _adjust(self, data: RowData) -> None:
         """Let the objective calibrate its predictions, if it does."""
         if self._objective.adjusts:
-            assert data.target is not None
             outputs = self._outputs_with_learned_slopes(data)
             self._objective.adjust(outputs, data.target, data.weight)
 

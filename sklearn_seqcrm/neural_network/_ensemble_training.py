@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,29 +24,40 @@ from sklearn_seqcrm._recurrent.training import (
     best_n_epochs,
     run_in_threads,
     set_aside,
-    stops_early,
     train,
     useless_fields,
 )
 from sklearn_seqcrm._sklearn_compat import FitTask, has_callbacks
 from sklearn_seqcrm._stacklevel import warn_user
-from sklearn_seqcrm.neural_network._first_training import report_first_training
 from sklearn_seqcrm.neural_network._validation import describe_validation
+
+
+class NetworkOutputs(NamedTuple):
+    """Outputs of all networks for some rows, which prediction methods take as X."""
+
+    # Outputs of each network, which was run before, (n, n_outputs), float64.
+    of_each: list[np.ndarray]
+
+
+class FirstTraining(NamedTuple):
+    """Rows of a split forward in time, and outputs for the latest ones."""
+
+    n_rows: int  # number of rows of the fit; those without weight are left out
+    # int64: positions of the rows of the first training among them.
+    train: np.ndarray
+    latest: np.ndarray  # int64: positions of the rows at the latest cutoffs
+    # Outputs of the network after the first training, for the latest rows.
+    outputs: NetworkOutputs
+
 
 # Most epochs with and without early stopping: on few customers networks are best after
 # about eight epochs and overfit soon after; see ``docs/defaults_training.md``.
 _EPOCHS_STOPPING_EARLY, _EPOCHS_UNSTOPPED = 50, 8
 
 
-def train_networks(
-    model: Any,
-    inputs: Inputs,
-    split: ForwardSplit | None,
-    seeds: list[Seeds],
-    refits: bool,
-    task: FitTask,
-) -> None:
-    """Train the networks of a fit.
+@dataclass(frozen=True)
+class EnsembleTraining:
+    """The training of the networks of a fit.
 
     With `refits`, one network finds the number of epochs (with `select_fields`, two
     may do so), and all are then trained on all rows::
@@ -52,141 +65,242 @@ def train_networks(
         cutoffs          1  2  3  4  5  6  7  8
         first training   x  x  x  x  x  .  .  v     . dropped, v validation
         last training    x  x  x  x  x  x  x  x     for the epochs that v chose
+
+    Private methods return whether a callback of scikit-learn ended the training.
     """
-    if model.select_fields and not refits:
-        reason = model.validation_["reason"] or "refit=False or warm_start=True"
-        warn_user(
-            f"select_fields={model.select_fields!r} has no effect, because of: "
-            f"{reason}. It needs rows that are set aside forward in time, and a "
-            "training on all rows."
-        )
-    try:
-        stopped = _train_with_validation(model, inputs, split, seeds, refits, task)
-        if refits and model.select_fields and not stopped:
-            stopped = _leave_out_fields(model, inputs, split, seeds, task)
-        if refits and not stopped:
-            report_first_training(model, inputs.data, split)
-            _train_on_all(model, inputs, seeds, task)
-    finally:
-        if hasattr(model, "nets_"):
-            left_out = zip(inputs.names, model.nets_[-1].left_out, strict=False)
-            model.validation_["left_out"] = {n: [*own] for n, own in left_out if own}
 
+    model: Any  # estimator, whose `nets_` are trained
+    inputs: Inputs  # all rows
+    split: ForwardSplit | None  # forward in time; None: customers or no validation
+    seeds: list[Seeds]  # of each network
+    refits: bool  # only with a `split`
+    task: FitTask
 
-def _train_with_validation(
-    model: Any,
-    inputs: Inputs,
-    split: ForwardSplit | None,
-    seeds: list[Seeds],
-    refits: bool,
-    task: FitTask,
-    left_out: Sequence[Sequence[str]] = (),
-) -> bool:
-    """Train all networks with early stopping; with `refits`, the first one only.
-
-    With `left_out`, names of fields of each history column, new networks do not see
-    these fields. Returns whether a callback of scikit-learn ended the training.
-    """
-    # `_start` deletes networks that are not continued.
-    is_continuation = hasattr(model, "nets_") and not left_out
-    of_each = seeds[:1] if refits else seeds
-    # Networks must not start from labels that were unknown at the validation.
-    first = model._as_known(inputs, split)
-    known = first if split is None else first.take(split.train)
-    if is_continuation:
-        nets = model.nets_
-    else:
-        nets = [model._build(known, drawn) for drawn in of_each]
-        for net in nets:
-            net.left_out = left_out
-    # One size for all networks: it depends on all rows, also those set aside.
-    customers = inputs.customers()
-    may_stop = split is not None or stops_early(model.early_stopping, customers)
-    batch_size = model._batch_size(inputs.data, may_stop)
-    strata = model._objective.strata(inputs.data.target)
-
-    def trainings() -> Iterator[Training]:
-        for n, (net, drawn) in enumerate(zip(nets, of_each, strict=True), 1):
-            data, valid = set_aside(
-                model,
-                net,
-                batch_size,
-                first.data,
-                customers,
-                split,
-                drawn.split,
-                strata,
+    def train(self) -> None:
+        """Train all networks."""
+        model = self.model
+        if model.select_fields and not self.refits:
+            reason = model.validation_["reason"] or "refit=False or warm_start=True"
+            warn_user(
+                f"select_fields={model.select_fields!r} has no effect, because of: "
+                f"{reason}. It needs rows that are set aside forward in time, and a "
+                "training on all rows."
             )
-            describe_validation(model, data, valid, len(inputs.data))
-            data = scale_to_mean_weight(data)
-            valid = None if valid is None else scale_to_mean_weight(valid)
-            # The ridge regression must not see the rows that decide when to stop.
-            if not is_continuation:
+        try:
+            stopped = self._train_with_validation()
+            if self.refits and model.select_fields and not stopped:
+                stopped = self._leave_out_fields()
+            if self.refits and not stopped:
+                self._report_first_training()
+                self._train_on_all()
+        finally:
+            if hasattr(model, "nets_"):
+                of_last = model.nets_[-1].left_out
+                left_out = zip(self.inputs.names, of_last, strict=False)
+                found = {name: [*own] for name, own in left_out if own}
+                model.validation_["left_out"] = found
+
+    def _train_with_validation(self, left_out: Sequence[Sequence[str]] = ()) -> bool:
+        """Train all networks with early stopping; with `refits`, the first one only.
+
+        With `left_out`, names of fields of each history column, new networks do not see
+        these fields.
+        """
+        model, split = self.model, self.split
+        is_continuation = model._is_continuation and not left_out
+        of_each = self.seeds[:1] if self.refits else self.seeds
+        # Networks must not start from labels that were unknown at the validation.
+        first = model._as_known(self.inputs, split)
+        known = first if split is None else first.take(split.train)
+        if is_continuation:
+            nets = model.nets_
+        else:
+            nets = [model._build(known, drawn) for drawn in of_each]
+            for net in nets:
+                net.left_out = left_out
+        customers = first.customers()
+        strata = model._objective.strata(self.inputs.data.target)
+
+        def trainings() -> Iterator[Training]:
+            for n, (net, drawn) in enumerate(zip(nets, of_each, strict=True), 1):
+                data, valid = set_aside(
+                    model, net, first.data, customers, split, drawn.split, strata
+                )
+                describe_validation(model, data, valid, len(first.data))
+                data = scale_to_mean_weight(data)
+                valid = None if valid is None else scale_to_mean_weight(valid)
+                # The ridge regression must not see the rows that decide when to stop.
+                if not is_continuation:
+                    net.start_linear_part(data)
+                net.module_.set_shift(None)  # of the last fit, in validation losses
+                max_epochs = most_epochs(model, valid is not None)
+                title = f"Network {n} of {len(self.seeds)}"
+                if self.refits:
+                    title += ", for the number of epochs"
+                if left_out:
+                    title += f", without {sum(map(len, left_out))} fields"
+                yield Training(net, drawn, max_epochs, data, valid, title=title)
+
+        try:
+            return self._train_each(trainings(), nets, trained=[])
+        finally:
+            # A fit that ends early is a model of fewer networks, or of none.
+            if begun := [net for net in nets if net.history]:
+                model.nets_ = begun
+
+    def _leave_out_fields(self) -> bool:
+        """Repeat the first training without fields, and keep what is better.
+
+        `nets_` is then the first network or the second one. With several networks and
+        ``select_fields="half"`` it may have one of the two for each of them.
+        """
+        model, split, n_networks = self.model, self.split, len(self.seeds)
+        assert split is not None
+        [first] = kept = model.nets_
+        known = model._as_known(self.inputs, split).data
+        valid = scale_to_mean_weight(known.take(split.valid))
+        mixes = model.select_fields == "half"
+        if mixes:
+            left_out = [list(reader.spec.fields) for reader in first.module_.readers]
+        else:
+            customers = self.inputs.customers()[split.valid]
+            found = useless_fields(first, valid, customers, self.seeds[0].split)
+            # Ranks may differ in the last bit, as may a restart from a checkpoint.
+            left_out = model._ranks.agree(found)
+        if not any(left_out):
+            return False
+        stopped = False
+        try:
+            stopped = self._train_with_validation(left_out)
+            [second] = model.nets_
+            if not mixes or n_networks == 1:
+                kept = [min(first, second, key=_least_loss)]
+            elif not stopped:
+                n_without = n_networks // 2
+                mixed = [first] * (n_networks - n_without) + [second] * n_without
+                if model._ranks.agree(_is_better(mixed, first, valid)):
+                    kept = mixed
+        except TrainingDivergedError:
+            pass
+        finally:
+            model.nets_ = kept
+        return stopped
+
+    def _report_first_training(self) -> None:
+        """Report what the first training predicts for the latest rows."""
+        model, data, split = self.model, self.inputs.data, self.split
+        if model._on_first_training is not None:
+            assert split is not None
+            model._adjust(data.take(split.train))
+            outputs = NetworkOutputs(model._outputs_of(data.take(split.latest)))
+            model._on_first_training(
+                FirstTraining(len(data), split.train, split.latest, outputs)
+            )
+
+    def _train_on_all(self) -> bool:
+        """Replace networks by others of all rows, with as many epochs as these had.
+
+        There is one for each network to be trained, or one for all. The latest rows are
+        the most like those to come, and forward validation neither trains on them nor
+        on those whose windows reach into them. The networks are kept until another one
+        has all epochs: trainings can be interrupted or stopped by a callback.
+        """
+        model, seeds = self.model, self.seeds
+        firsts = model.nets_ if len(model.nets_) > 1 else model.nets_ * len(seeds)
+        n_epochs = [best_n_epochs(first) for first in firsts]
+        losses = firsts[0].history[:, "valid_loss"]
+        data = scale_to_mean_weight(self.inputs.data)
+        nets = [model._build(self.inputs, of_net) for of_net in seeds]
+        for net, first in zip(nets, firsts, strict=True):
+            net.left_out, net.batch_size = first.left_out, first.batch_size
+        trained: list[HistoryNet] = []
+
+        def trainings() -> Iterator[Training]:
+            falls = model._objective.lowers_rate
+            of_each = zip(nets, seeds, n_epochs, strict=True)
+            for n, (net, of_net, epochs) in enumerate(of_each, 1):
                 net.start_linear_part(data)
-            net.module_.set_shift(None)  # of the last fit, in validation losses
-            max_epochs = most_epochs(model, valid is not None)
-            purpose = ", for the number of epochs" if refits else ""
-            without = f", without {sum(map(len, left_out))} fields" if left_out else ""
-            title = f"Network {n} of {len(seeds)}{purpose}{without}"
-            yield Training(net, drawn, max_epochs, data, valid, title=title)
+                title = f"Network {n} of {len(seeds)}, on all rows"
+                yield Training(
+                    net, of_net, epochs, data, lowers_rate=falls, title=title
+                )
 
-    try:
-        return _train_each(model, trainings(), nets, task, trained=[])
-    finally:
-        # A fit that ends early is a model of fewer networks, or of none.
-        if begun := [net for net in nets if net.history]:
-            model.nets_ = begun
+        try:
+            return self._train_each(trainings(), nets, trained)
+        finally:
+            # Not in the order of their ends, which differs from fit to fit.
+            kept = [
+                net
+                for net, n in zip(nets, n_epochs, strict=True)
+                if net in trained and len(net.history) == n
+            ]
+            if kept:
+                model.nets_ = kept
+                model.validation_ |= {"n_epochs": n_epochs[0], "losses": losses}
+
+    def _train_each(
+        self,
+        trainings: Iterable[Training],
+        nets: list[HistoryNet],
+        trained: list[HistoryNet],
+    ) -> bool:
+        """Train networks, and append those that are trained to `trained`.
+
+        `nets` are all networks.
+        """
+        model, stopped = self.model, False
+
+        def run(training: Training, epochs: EpochSteps | None) -> None:
+            train(model, training, epochs)
+            training.net.learn_shift(training.data)
+            trained.append(training.net)
+
+        def calls() -> Iterator[Callable[[], None]]:
+            nonlocal stopped
+            for training in trainings:
+                # Callbacks see the networks so far, and the one in training.
+                so_far = [net for net in nets if net.history or net is training.net]
+                epochs = EpochSteps(self.task, so_far) if _is_observed(model) else None
+                if model.verbose:
+                    print(training.title)
+                yield partial(run, training, epochs)
+                if epochs is not None and epochs.stop:
+                    stopped = True
+                    return
+
+        run_trainings(model, calls(), len(nets))
+        return stopped
 
 
-def _leave_out_fields(
-    model: Any,
-    inputs: Inputs,
-    split: ForwardSplit | None,
-    seeds: list[Seeds],
-    task: FitTask,
-) -> bool:
-    """Repeat the first training without fields, and keep what is better.
+def check_first_training(model: Any, refits: bool) -> None:
+    """Raise a ValueError if a report is wanted of a fit without a second training.
 
-    `model.nets_` is then the first network or the second one. With several networks and
-    ``select_fields="half"`` it may have one of the two for each of them. Returns
-    whether a callback of scikit-learn ended the training.
+    `refits` is whether there will be one.
     """
-    assert split is not None
-    [first] = kept = model.nets_
-    valid = scale_to_mean_weight(model._as_known(inputs, split).data.take(split.valid))
-    mixes = model.select_fields == "half"
-    if mixes:
-        left_out = [list(reader.spec.fields) for reader in first.module_.readers]
-    else:
-        customers = inputs.customers()[split.valid]
-        found = useless_fields(first, valid, customers, seeds[0].split)
-        # Ranks may differ in the last bit, as may a restart from a checkpoint.
-        left_out = model._ranks.agree(found)
-    if not any(left_out):
-        return False
-    stopped = False
+    if model._on_first_training is None or refits:
+        return
+    reason = model.validation_["reason"] or "refit=False or warm_start=True"
+    raise ValueError(
+        "cv='latest' needs a network that is trained until the latest cutoffs and "
+        f"then on all rows. This one is not, because of: {reason}. cv=None holds "
+        "out customers."
+    )
+
+
+@contextmanager
+def on_first_training(
+    network: Any, report: Callable[[FirstTraining], None]
+) -> Iterator[None]:
+    """Call `report` with the first training of each fit within the ``with`` block."""
+    network._on_first_training = report
     try:
-        stopped = _train_with_validation(
-            model, inputs, split, seeds, True, task, left_out
-        )
-        [second] = model.nets_
-        if not mixes or len(seeds) == 1:
-            kept = [min(first, second, key=_least_loss)]
-        elif not stopped:
-            n_without = len(seeds) // 2
-            mixed = [first] * (len(seeds) - n_without) + [second] * n_without
-            if model._ranks.agree(_is_better(mixed, first, valid)):
-                kept = mixed
-    except TrainingDivergedError:
-        pass
+        yield
     finally:
-        model.nets_ = kept
-    return stopped
+        del network._on_first_training
 
 
 def _is_better(mixed: list[HistoryNet], first: HistoryNet, valid: RowData) -> bool:
     """Return whether the mean of the outputs has a lower loss than the first alone."""
-    assert valid.target is not None
     target = torch.from_numpy(valid.target).to(first.device)
     # Not a set: ranks compute the outputs of a network together, so in one order.
     outputs = {net: net.outputs(valid) for net in dict.fromkeys([first, *mixed])}
@@ -211,83 +325,6 @@ def _least_loss(net: HistoryNet) -> float:
     n = min(_EPOCHS_TO_COMPARE, len(losses))
     means = np.convolve(losses, np.full(n, 1 / n), mode="valid")
     return float(np.nanmin([np.inf, *means]))
-
-
-def _train_on_all(
-    model: Any, inputs: Inputs, seeds: list[Seeds], task: FitTask
-) -> None:
-    """Replace networks by others of all rows, with as many epochs as these had.
-
-    There is one for each network to be trained, or one for all. The latest rows are the
-    most like those to come, and forward validation neither trains on them nor on those
-    whose windows reach into them. The networks are kept until another one has all
-    epochs: trainings can be interrupted or stopped by a callback.
-    """
-    firsts = model.nets_ if len(model.nets_) > 1 else model.nets_ * len(seeds)
-    n_epochs = [best_n_epochs(first) for first in firsts]
-    losses = firsts[0].history[:, "valid_loss"]
-    data = scale_to_mean_weight(inputs.data)
-    nets = [model._build(inputs, of_net) for of_net in seeds]
-    for net, first in zip(nets, firsts, strict=True):
-        net.left_out, net.batch_size = first.left_out, first.batch_size
-    trained: list[HistoryNet] = []
-
-    def trainings() -> Iterator[Training]:
-        falls = model._objective.lowers_rate
-        of_each = zip(nets, seeds, n_epochs, strict=True)
-        for n, (net, of_net, epochs) in enumerate(of_each, 1):
-            net.start_linear_part(data)
-            title = f"Network {n} of {len(seeds)}, on all rows"
-            yield Training(net, of_net, epochs, data, lowers_rate=falls, title=title)
-
-    try:
-        _train_each(model, trainings(), nets, task, trained)
-    finally:
-        # Not in the order of their ends, which differs from fit to fit.
-        kept = [
-            net
-            for net, n in zip(nets, n_epochs, strict=True)
-            if net in trained and len(net.history) == n
-        ]
-        if kept:
-            model.nets_ = kept
-            model.validation_ |= {"n_epochs": n_epochs[0], "losses": losses}
-
-
-def _train_each(
-    model: Any,
-    trainings: Iterable[Training],
-    nets: list[HistoryNet],
-    task: FitTask,
-    trained: list[HistoryNet],
-) -> bool:
-    """Train networks, and append those that are trained to `trained`.
-
-    `nets` are all networks. Returns whether a callback of scikit-learn ended the
-    training.
-    """
-    stopped = False
-
-    def run(training: Training, epochs: EpochSteps | None) -> None:
-        train(model, training, epochs)
-        training.net.learn_shift(training.data)
-        trained.append(training.net)
-
-    def calls() -> Iterator[Callable[[], None]]:
-        nonlocal stopped
-        for training in trainings:
-            # Callbacks see the networks so far, and the one in training.
-            so_far = [net for net in nets if net.history or net is training.net]
-            epochs = EpochSteps(task, so_far) if _is_observed(model) else None
-            if model.verbose:
-                print(training.title)
-            yield partial(run, training, epochs)
-            if epochs is not None and epochs.stop:
-                stopped = True
-                return
-
-    run_trainings(model, calls(), len(nets))
-    return stopped
 
 
 def _is_observed(model: Any) -> bool:

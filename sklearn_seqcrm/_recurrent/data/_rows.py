@@ -74,8 +74,8 @@ class RowData(IndexedFields, RowFields):
     # (n, S), float32: row features of the histories and, after these, statics: inputs
     # of the head beside histories.
     static: np.ndarray
-    # (n,) or (n, k): targets as the objective encodes them.
-    target: np.ndarray | None = None
+    # (n,) or (n, k): targets as the objective encodes them; None in predictions.
+    target: Any = None
     # (n,): weight of each row in the loss. In training float32, of mean 1.
     weight: np.ndarray | None = None
     # (n, n_sums), float32: sums of the histories, which are inputs of the linear part

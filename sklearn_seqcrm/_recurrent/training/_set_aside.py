@@ -23,7 +23,6 @@ _MOST_DRAWS = 50
 def set_aside(
     estimator: Any,
     net: HistoryNet,
-    batch_size: int,
     data: RowData,
     customers: np.ndarray,
     split: ForwardSplit | None,
@@ -37,9 +36,12 @@ def set_aside(
     the net.
     """
     valid: RowData | None = None
+    may_stop = split is not None or stops_early(estimator.early_stopping, customers)
+    # It depends on all rows, also those set aside: one size for all networks.
+    batch_size = estimator._batch_size_of(data, may_stop)
     if split is not None:
         data, valid = data.take(split.train), data.take(split.valid)
-    elif stops_early(estimator.early_stopping, customers):
+    elif may_stop:
         train, aside = draw_customers(
             customers,
             estimator.validation_fraction,
