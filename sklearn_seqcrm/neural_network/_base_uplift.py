@@ -108,20 +108,6 @@ class BaseLSTMUplift(BaseLSTM):
         objective = OutcomesByTreatment(self._of_one(), self.control)
         return self._fit(X, y, sample_weight, objective, treatment)
 
-    def _partial_fit_arms(
-        self,
-        X: Any,
-        y: Any,
-        treatment: Any,
-        sample_weight: Any,
-        of_one: Objective,
-        treatments: Any,
-    ) -> Self:
-        """Train one epoch, for outcomes with the objective `of_one`."""
-        self._check_treatment(X, treatment, sample_weight, "partial_fit")
-        objective = OutcomesByTreatment(of_one, self.control, treatments)
-        return self._partial_fit(X, y, sample_weight, objective, treatment)
-
     def _check_treatment(
         self, X: Any, treatment: Any, sample_weight: Any, method: str
     ) -> None:

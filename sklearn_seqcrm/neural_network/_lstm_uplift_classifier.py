@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import ClassifierTags
 from skorch.callbacks import Callback
 
-from sklearn_seqcrm._recurrent.objectives import Classes
+from sklearn_seqcrm._recurrent.objectives import Classes, OutcomesByTreatment
 from sklearn_seqcrm._recurrent.training import Cell, Pooling
 from sklearn_seqcrm._typing import Duration, Estimator, RowsLike
 from sklearn_seqcrm.neural_network._base_uplift import BaseLSTMUplift
@@ -359,7 +359,7 @@ class LSTMUpliftClassifier(BaseLSTMUplift):
             parameter is out of range, or the machine lacks `device` or, to train,
             `precision`.
         """
+        self._check_treatment(X, treatment, sample_weight, "partial_fit")
         of_one = Classes(None if classes is None else np.unique(classes))
-        return self._partial_fit_arms(
-            X, y, treatment, sample_weight, of_one, treatments
-        )
+        objective = OutcomesByTreatment(of_one, self.control, treatments)
+        return self._partial_fit(X, y, sample_weight, objective, treatment)

@@ -10,7 +10,12 @@ import torch
 from numpy.typing import ArrayLike
 from skorch.callbacks import Callback
 
-from sklearn_seqcrm._recurrent.objectives import LOSSES, LOSSES_OF_MEANS, Number
+from sklearn_seqcrm._recurrent.objectives import (
+    LOSSES,
+    LOSSES_OF_MEANS,
+    Number,
+    OutcomesByTreatment,
+)
 from sklearn_seqcrm._recurrent.training import Cell, Pooling
 from sklearn_seqcrm._sklearn_compat import StrOptions
 from sklearn_seqcrm._typing import Duration, Estimator, RowsLike
@@ -310,6 +315,6 @@ class LSTMUpliftRegressor(BaseLSTMUplift):
             `treatment` has labels that the first call did not have, a parameter is out
             of range, or the machine lacks `device` or, to train, `precision`.
         """
-        return self._partial_fit_arms(
-            X, y, treatment, sample_weight, self._of_one(), treatments
-        )
+        self._check_treatment(X, treatment, sample_weight, "partial_fit")
+        objective = OutcomesByTreatment(self._of_one(), self.control, treatments)
+        return self._partial_fit(X, y, sample_weight, objective, treatment)

@@ -449,6 +449,8 @@ def test_wrong_outcomes():
         fit(y=None)
     with pytest.raises(ValueError, match="'loss' parameter"):
         fit(LSTMUpliftRegressor, COUNTS, loss="quantile")
+    with pytest.raises(ValueError, match="'loss' parameter"):
+        LSTMUpliftRegressor(loss="quantile").partial_fit(X, COUNTS, treatment=TWO)
     with pytest.raises(ValueError, match="negative"):
         fit(LSTMUpliftRegressor, -COUNTS, loss="poisson")
 
