@@ -528,19 +528,19 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         outputs = self._outputs_of(data)
         if data.offset is None:
             return outputs
-        assert data.target is not None
         offset = data.offset.astype("float64")[:, None]  # (n, 1)
         first = np.zeros(self._objective.n_outputs, dtype="float32")
         first[list(self._objective.offset_outputs)] = 1.0
         for i, net in enumerate(self.nets_):
             # Starts from slopes of 1, and not from those of an earlier fit: the
             # shrinkage towards 1 would lose its effect over repeated fits.
-            as_is = outputs[i] - offset * (net.module_.offset_slope - first)
+            slope = net.module_.slope
+            as_is = outputs[i] - offset * (slope.cpu().numpy() - first)
             excess = self._objective.offset_slope_excess(
                 as_is, data.target, data.weight, offset[:, 0]
             )
             # In float64 here, which the network rounds to float32.
-            net.module_.set_offset_slope(first + excess)
+            slope.copy_(torch.from_numpy((first + excess).astype("float32")))
             outputs[i] = as_is + offset * excess  # (n, n_outputs)
         return outputs
 

@@ -28,35 +28,26 @@ class RandomInTraining(nn.Module):
 class Dropout(RandomInTraining):
     """Dropout in about half the time of torch's on a CPU.
 
-    Training sets the share `p`, less than 1, of the numbers to 0.
+    Training sets the share `p`, less than 1, of the numbers to 0, or of the vectors in
+    the last axis (`whole_vectors`).
     """
 
-    def __init__(self, p: float) -> None:
+    def __init__(self, p: float, whole_vectors: bool = False) -> None:
         super().__init__()
-        self.p = p
+        self.p, self.whole_vectors = p, whole_vectors
 
     def forward(self, numbers: Tensor) -> Tensor:
         """Set some numbers to 0 in training, and scale the others up."""
         if not self.training or self.p == 0:
             return numbers
+        each = numbers[..., :1] if self.whole_vectors else numbers
         # In float32: the random numbers of bfloat16 have 256 levels only.
-        drawn = torch.empty_like(self._one_of_each_group(numbers), dtype=torch.float32)
+        drawn = torch.empty_like(each, dtype=torch.float32)
         kept = drawn.uniform_(generator=self.generator).ge_(self.p)
         return numbers * kept.to(numbers.dtype).div_(1 - self.p)
 
-    def _one_of_each_group(self, numbers: Tensor) -> Tensor:
-        """Return one number of each group that is dropped or kept together."""
-        return numbers
-
     def extra_repr(self) -> str:
         return f"p={self.p}"
-
-
-class VectorDropout(Dropout):
-    """Dropout of whole vectors, which lie in the last axis."""
-
-    def _one_of_each_group(self, numbers: Tensor) -> Tensor:
-        return numbers[..., :1]
 
 
 class Linear(nn.Linear):

@@ -150,6 +150,7 @@ class ColumnsOfField(NamedTuple):
     steps: list[int]  # of embedded steps of its history column
     static: list[int]  # of `BatchPart.static`
     sums: list[int]  # of `BatchPart.sums`
+    linear: list[int]  # of the inputs of the linear part
 
 
 class HistoryNetwork(nn.Module):
@@ -158,7 +159,7 @@ class HistoryNetwork(nn.Module):
     `n_static` is the number of row features and statics, and `n_sums` that of sums of
     the histories, which are inputs of the linear part only; there is one if
     `is_linear`. The offset of a row is added to the outputs at `offset_outputs`, times
-    a slope that is 1 until `set_offset_slope` changes it; without any, rows have no
+    their `slope`, which is 1 until an estimator sets it; without any, rows have no
     offset. `pieces` of statics are further inputs of the first layer of the head. The
     `seed` is that of the initial weights, which are the same on any device. Other
     options are those of `HistoryReader`.
@@ -215,17 +216,6 @@ class HistoryNetwork(nn.Module):
             size = width
         self.head = nn.Sequential(*layers, new_linear(size, n_outputs, generator))
 
-    @property
-    def offset_slope(self) -> np.ndarray:
-        """Slope of each output over the offset, shape (n_outputs,), float32."""
-        assert self.slope is not None
-        return self.slope.cpu().numpy()
-
-    def set_offset_slope(self, slope: np.ndarray) -> None:
-        """Set the slope of each output over the offset, shape (n_outputs,)."""
-        assert self.slope is not None
-        self.slope.copy_(torch.from_numpy(slope.astype("float32")))
-
     def columns_of_field(self, i: int, name: str) -> ColumnsOfField:
         """Return the inputs that are made of a field of history column `i`."""
         before = [reader.spec for reader in self.readers[:i]]
@@ -235,11 +225,10 @@ class HistoryNetwork(nn.Module):
         first_sum = sum(
             len(one.sums) for spec in before for one in spec.fields.values()
         )
-        return ColumnsOfField(
-            reader.columns_of_field(name),
-            [first + column for column in own.row_features],
-            [first_sum + column for column in own.sums],
-        )
+        static = [first + column for column in own.row_features]
+        sums = [first_sum + column for column in own.sums]
+        linear = [*static, *(self.n_static + column for column in sums)]
+        return ColumnsOfField(reader.columns_of_field(name), static, sums, linear)
 
     def weights_of_field(self, i: int, name: str) -> Iterator[tuple[Tensor, list[int]]]:
         """Yield weights, and the columns of them by which a field enters."""
@@ -249,12 +238,7 @@ class HistoryNetwork(nn.Module):
         first = sum(reader.output_size for reader in self.readers)
         yield self.head[0].weight, [first + column for column in columns.static]
         if self.linear is not None:
-            yield self.linear.weights.weight, self.linear_columns(i, name)
-
-    def linear_columns(self, i: int, name: str) -> list[int]:
-        """Return the inputs of the linear part that are made of a field."""
-        columns = self.columns_of_field(i, name)
-        return [*columns.static, *(self.n_static + one for one in columns.sums)]
+            yield self.linear.weights.weight, columns.linear
 
     def set_shift(self, shift: np.ndarray | None) -> None:
         """Set what is added to the outputs in predictions, (n_outputs,); None: 0."""

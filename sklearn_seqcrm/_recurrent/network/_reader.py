@@ -30,7 +30,6 @@ from sklearn_seqcrm._recurrent.data import (
 from sklearn_seqcrm._recurrent.network._cells import CELLS, State
 from sklearn_seqcrm._recurrent.network._layers import (
     Dropout,
-    VectorDropout,
     multiply_sparse,
     new_embedding,
     new_generator,
@@ -214,7 +213,7 @@ class HistoryReader(nn.Module):
             self.layers.append(layer)
             size = hidden_size * len(layer)
         self.dropout = Dropout(dropout)
-        self.category_dropout = VectorDropout(category_dropout)
+        self.category_dropout = Dropout(category_dropout, whole_vectors=True)
         self.poolings = make_poolings(
             pooling, spec.half_lives, size, bidirectional, generator
         )

@@ -241,31 +241,11 @@ def _choose(condition: Array, chosen: Array, other: Array) -> Array:
     return array_namespace(chosen).where(condition, chosen, other)
 
 
-class _StepPieces(NamedTuple):
-    """Pieces of statics in NumPy; formulas are those of `StaticPieces`."""
-
-    # (S, P): 1 where the column of the static of each piece is, 0 elsewhere.
-    chosen: np.ndarray
-    low: np.ndarray  # (P,): where each piece begins
-    width: np.ndarray  # (P,): its length
-    layer: Affine  # weights of the shares of the pieces below a value
-
-    @classmethod
-    def of(cls, pieces: StaticPieces, n_static: int) -> _StepPieces:
-        """Take the weights of a module, for this number of statics and row features."""
-        chosen = np.eye(n_static, dtype="float32")[:, pieces.column.numpy()]
-        weight = pieces.weights.weight.detach().numpy() / pieces.spread.numpy()
-        layer = Affine(weight.T, -weight @ pieces.center.numpy())
-        return cls(chosen, pieces.low.numpy(), pieces.width.numpy(), layer)
-
-    def __call__(self, static: Array) -> Array:
-        """Return what the pieces add to the first layer, shape (..., K)."""
-        inside = (static @ self.chosen - self.low) / self.width  # (..., P)
-        return self.layer(inside.clip(0, 1))
-
-
 class StepHead:
-    """The head of a trained network for pooled histories."""
+    """The head of a trained network for pooled histories.
+
+    It has the formulas of `HistoryNetwork`, `StaticPieces` and `LinearPart`.
+    """
 
     def __init__(self, network: HistoryNetwork) -> None:
         self._layers = [
@@ -278,7 +258,7 @@ class StepHead:
         if network.pieces is not None:
             n_pooled = sum(reader.output_size for reader in network.readers)
             n_static = len(self._layers[0].weight) - n_pooled
-            self._pieces = _StepPieces.of(network.pieces, n_static)
+            self._pieces = _weights_of_pieces(network.pieces, n_static)
         self._slope = None if network.slope is None else network.slope.numpy()
         self._linear = None
         if (part := network.linear) is not None:
@@ -302,7 +282,9 @@ class StepHead:
         first, *others = self._layers
         outputs = first(np.concatenate([*pooled, static], axis=-1))
         if self._pieces is not None:
-            outputs = outputs + self._pieces(static)
+            chosen, low, width, layer = self._pieces
+            inside = (static @ chosen - low) / width  # (..., P)
+            outputs = outputs + layer(inside.clip(0, 1))
         # ReLU between the layers, and none after the last.
         for layer in others:
             outputs = layer(np.maximum(outputs, 0))
@@ -314,3 +296,16 @@ class StepHead:
             away = (linear_inputs - center) / spread
             outputs = outputs + np.minimum(np.maximum(away, -FAR), FAR) @ weight
         return outputs
+
+
+def _weights_of_pieces(
+    pieces: StaticPieces, n_static: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, Affine]:
+    """Return where P pieces of S statics begin, their lengths, and their weights.
+
+    First (S, P): 1 where the column of the static of each piece is, 0 elsewhere.
+    """
+    chosen = np.eye(n_static, dtype="float32")[:, pieces.column.numpy()]
+    weight = pieces.weights.weight.detach().numpy() / pieces.spread.numpy()
+    layer = Affine(weight.T, -weight @ pieces.center.numpy())
+    return chosen, pieces.low.numpy(), pieces.width.numpy(), layer

@@ -113,7 +113,6 @@ class HistoryNet(NeuralNet):
         """Initialize the linear part by a ridge regression on the training rows."""
         linear = self.module_.linear
         if linear is not None:
-            assert data.target is not None
             data = self.ranks.own_rows(data)
             target = self.criterion_.linear_target(data.target)
             inputs = data.linear_inputs
@@ -121,7 +120,7 @@ class HistoryNet(NeuralNet):
                 column
                 for i, names in enumerate(self.left_out)
                 for name in names
-                for column in self.module_.linear_columns(i, name)
+                for column in self.module_.columns_of_field(i, name).linear
             ]
             if constant:  # no influence, as a constant
                 inputs = inputs.copy()
@@ -131,7 +130,6 @@ class HistoryNet(NeuralNet):
     def learn_shift(self, data: RowData) -> None:
         """Learn what predictions add to the outputs, if the objective shifts them."""
         if self.criterion_.shifts:
-            assert data.target is not None
             outputs = self.outputs(data)
             with isolated_torch_settings(self.device):
                 shift = self.criterion_.output_shift(outputs, data.target, data.weight)
