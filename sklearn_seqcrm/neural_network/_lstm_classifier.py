@@ -458,11 +458,10 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
                 raise ValueError(
                     f"classes has {n_missing} missing values; leave them out."
                 )
-            if len(np.unique(classes)) < 2:
-                raise ValueError(
-                    f"classes must be two at least; got {np.unique(classes).tolist()}."
-                )
-            return np.unique(classes)
+            found = np.unique(classes)
+            if len(found) < 2:
+                raise ValueError(f"classes must be two at least; got {found.tolist()}.")
+            return found
         if classes is not None and not np.array_equal(
             np.unique(classes), self.classes_
         ):

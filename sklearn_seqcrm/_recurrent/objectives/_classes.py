@@ -80,9 +80,6 @@ class Classes(Objective):
     def forward(self, outputs: Tensor, target: Tensor) -> Tensor:
         return nn.functional.cross_entropy(outputs, target, reduction="none")
 
-    def scored(self, outputs: Tensor) -> Tensor:
-        return torch.softmax(outputs, dim=-1)
-
     def codes_of(self, shares: np.ndarray) -> np.ndarray:
         """Return the code of the most probable class of each row, shape (n,)."""
         return shares.argmax(axis=1)
@@ -90,6 +87,8 @@ class Classes(Objective):
     def predict(self, outputs: Array) -> Array:
         """Return probabilities in the order of `classes`, shape (n, n_classes)."""
         return softmax(outputs)
+
+    scored = predict
 
     @property
     def predictions(self) -> dict[str, Callable[[Array], Array]]:
@@ -215,9 +214,6 @@ class Labels(Objective):
             losses = losses * torch.where(target > 0, present, absent)
         return losses.mean(dim=1)
 
-    def scored(self, outputs: Tensor) -> Tensor:
-        return torch.sigmoid(outputs)
-
     def codes_of(self, shares: np.ndarray) -> np.ndarray:
         """Return 1 where a label is more likely than not, shape (n, k), int64."""
         return (shares > 0.5).astype("int64")
@@ -225,6 +221,8 @@ class Labels(Objective):
     def predict(self, outputs: Array) -> Array:
         """Return the probability of each label, shape (n, k)."""
         return sigmoid(outputs)
+
+    scored = predict
 
     @property
     def predictions(self) -> dict[str, Callable[[Array], Array]]:

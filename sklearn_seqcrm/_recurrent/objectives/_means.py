@@ -13,7 +13,6 @@ from sklearn_seqcrm._recurrent.objectives._numbers import (
     Number,
     calibration_factor,
     column_means,
-    weighted_mean,
 )
 from sklearn_seqcrm._recurrent.objectives._weights import with_weight
 
@@ -59,7 +58,7 @@ class LogMean(Number):
         return 0.0
 
     def _scale(self, y: np.ndarray, center: float, weight: np.ndarray | None) -> float:
-        return weighted_mean(y, weight)
+        return np.average(y, weights=weight)
 
     def start_bias(self, target: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
         """Return the logarithm of the mean; with all targets 0, of half an event."""

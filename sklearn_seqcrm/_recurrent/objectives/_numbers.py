@@ -168,11 +168,11 @@ class Number(Objective):
         return exponent, center, scale
 
     def _center(self, y: np.ndarray, weight: np.ndarray | None) -> float:
-        return weighted_mean(y, weight)
+        return np.average(y, weights=weight)
 
     def _scale(self, y: np.ndarray, center: float, weight: np.ndarray | None) -> float:
         """Return the standard deviation; 0 if targets differ by rounding only."""
-        spread = np.sqrt(weighted_mean((y - center) ** 2, weight))
+        spread = np.sqrt(np.average((y - center) ** 2, weights=weight))
         return float(spread) if spread > _EPSILON else 0.0
 
     def check(
@@ -312,11 +312,6 @@ class AbsoluteError(Number):
 
     def _loss_of(self, outputs: Tensor, target: Tensor) -> Tensor:
         return nn.functional.l1_loss(outputs, target, reduction="none")
-
-
-def weighted_mean(y: np.ndarray, weight: np.ndarray | None) -> float:
-    """Return the weighted mean of targets of shape (n,)."""
-    return float(np.average(y, weights=weight))
 
 
 def column_means(y: np.ndarray, weight: np.ndarray | None) -> np.ndarray:

@@ -12,7 +12,6 @@ from torch import Tensor
 from sklearn_seqcrm._recurrent.data import Array, softplus
 from sklearn_seqcrm._recurrent.objectives._numbers import (
     Number,
-    weighted_mean,
     weighted_quantile,
 )
 from sklearn_seqcrm._recurrent.objectives._weights import with_weight
@@ -72,7 +71,7 @@ class Quantiles(Number):
 
     def _scale(self, y: np.ndarray, center: float, weight: np.ndarray | None) -> float:
         """Return the mean distance from the center, robust to a few large amounts."""
-        apart = weighted_mean(np.abs(y - center), weight)
+        apart = np.average(np.abs(y - center), weights=weight)
         return apart if apart > np.finfo("float64").eps else 0.0
 
     def _scaled(self, quotients: np.ndarray) -> np.ndarray:

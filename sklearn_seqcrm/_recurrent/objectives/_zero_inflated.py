@@ -14,7 +14,6 @@ from sklearn_seqcrm._recurrent.data import Array, array_namespace, sigmoid
 from sklearn_seqcrm._recurrent.objectives._numbers import (
     Number,
     shrunken_calibration_factor,
-    weighted_mean,
 )
 from sklearn_seqcrm._recurrent.objectives._onnx_graph import (
     Graph,
@@ -87,8 +86,8 @@ class ZeroInflatedLognormal(Number):
         if not some.any():
             return 0, 0.0, 1.0
         logs, weight = np.log(y[some]), None if weight is None else weight[some]
-        center = weighted_mean(logs, weight)
-        spread = np.sqrt(weighted_mean((logs - center) ** 2, weight))
+        center = np.average(logs, weights=weight)
+        spread = np.sqrt(np.average((logs - center) ** 2, weights=weight))
         return 0, center, float(spread) if spread > 1e-6 else 1.0
 
     def _refuse(self, y: np.ndarray) -> None:
