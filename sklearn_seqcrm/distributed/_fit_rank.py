@@ -22,7 +22,7 @@ from sklearn_seqcrm._columns import (
     has_histories,
 )
 from sklearn_seqcrm._recurrent.data import Ranks
-from sklearn_seqcrm._recurrent.training import refuse_absent_device
+from sklearn_seqcrm._recurrent.training import refuse_absent_hardware
 from sklearn_seqcrm._sklearn_compat import has_callbacks
 from sklearn_seqcrm._typing import Estimator, FilePath, RowsLike
 from sklearn_seqcrm.distributed._checkpoint import Checkpoint, check_path
@@ -146,7 +146,7 @@ def fit_rank(
     _refuse_differences(before, network, [y is None, *sorted(beside)], ranks)
 
     def check() -> None:
-        refuse_absent_device(network.device)
+        refuse_absent_hardware(network.device, network.precision)
         if ranks.rank == 0:
             check_path(checkpoint)
 

@@ -228,7 +228,8 @@ class ProcessRanks(Ranks):
         assert isinstance(data, SharedRows)
         numbers = [data.number[rows] for rows in batch.parts]
         own = [part[part >= 0] for part in numbers]
-        return batch.of_data(data.own_rows, [part for part in own if len(part)])
+        parts = [part for part in own if len(part)]
+        return type(batch)(data.own_rows, parts, batch.share)
 
     def join_outputs(
         self, outputs: list[torch.Tensor], batch: Batch, n_outputs: int

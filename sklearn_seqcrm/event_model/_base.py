@@ -26,8 +26,7 @@ from sklearn_seqcrm._recurrent.training import (
     draw_seeds,
     keep_network_parameters,
     optimizer_parameters,
-    refuse_absent_device,
-    refuse_absent_precision,
+    refuse_absent_hardware,
     set_aside,
     train,
 )
@@ -216,8 +215,7 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         it. Unless training continues, the estimates that precede it are made here.
         """
         self._validate_params()
-        refuse_absent_device(self.device)
-        refuse_absent_precision(self.precision, self.device)
+        refuse_absent_hardware(self.device, self.precision)
 
         def read() -> tuple[ColumnRoles, Table]:
             table = Table.of(X)

@@ -47,7 +47,6 @@ from sklearn_seqcrm._ragged import (
 from sklearn_seqcrm._recurrent.data import (
     HistorySource,
     HistorySpec,
-    MomentChannels,
     RowData,
     RowViews,
     Steps,
@@ -295,8 +294,7 @@ class LearnedEvents:
         at = np.arange(len(log.channels))
         if spec.moments is None:
             none = np.full(len(start), -1)
-            places = MomentChannels.of(self.encoder.layout)
-            views = RowViews(none, none, start, events, at, places)
+            views = RowViews(none, none, start, events, at)
             return replace(own, views=views)
         # Ties are those of the likelihood: events within the resolution of the grid.
         is_new = events.channels[:, self.blocks.cell.stop - 1] != TIE

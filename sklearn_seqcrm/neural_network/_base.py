@@ -42,7 +42,6 @@ from sklearn_seqcrm._recurrent.objectives import (
     TreatedOutcomes,
     drop_weightless,
     exponent_of,
-    has_weight,
     in_unit_of,
     mean_weight,
     read_weight,
@@ -60,8 +59,7 @@ from sklearn_seqcrm._recurrent.training import (
     names_of_poolings,
     optimizer_parameters,
     outputs_of_networks,
-    refuse_absent_device,
-    refuse_absent_precision,
+    refuse_absent_hardware,
     refuse_changes,
     refuse_other_architecture,
     refuse_other_sizes,
@@ -184,14 +182,14 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
             self.nets_ = [self._build(inputs, one) for one in seeds]
         # A call whose rows have small weights must make small steps.
         data = scale_to_mean_weight(inputs.data, self._mean_weight)
-        batch_size = self._batch_size_of(data, may_stop=False)
-        trainings = []
+        self.batch_size_ = self._batch_size_of(data, may_stop=False)
+        calls = []
         for net, of_net in zip(self.nets_, seeds, strict=True):
             if not is_continuation:
                 net.start_linear_part(data)
-            self.batch_size_ = net.batch_size = batch_size
-            trainings.append(Training(net, of_net, 1, data, continues=True))
-        calls = [partial(train, self, one) for one in trainings]
+            net.batch_size = self.batch_size_
+            training = Training(net, of_net, 1, data, continues=True)
+            calls.append(partial(train, self, training))
         with deletes_diverged(self):
             run_trainings(self, calls, len(calls))
         return self
@@ -234,8 +232,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         self._validate_params()
         names_of_poolings(self.pooling)
         refuse_other_sizes(self.head_sizes)
-        refuse_absent_device(self.device)
-        refuse_absent_precision(self.precision, self.device)
+        refuse_absent_hardware(self.device, self.precision)
         refuse_other_architecture(self)
 
     def _start(
@@ -283,8 +280,6 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         weight = self._weigh_targets(y, weight)
         target = objective.encode(y, weight)
         inputs = self._ranks.share(inputs)
-        if not is_continuation:
-            self._learn_pieces(inputs, weight)
         warn_if_all_empty(inputs)
         data = replace(inputs.data, target=target, weight=weight)
         inputs = inputs._replace(data=data, labels=y if self._censors else None)
@@ -292,6 +287,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         inputs = drop_weightless(inputs)
         if not is_continuation:
             self._mean_weight = mean_weight(inputs.data)
+            self._learn_pieces(inputs)
         return inputs, self._draw_seeds(inputs.data, is_full_data)
 
     def _read(
@@ -359,19 +355,17 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         """Return the same rows with their offset in its field."""
         return inputs
 
-    def _learn_pieces(self, inputs: Inputs, weight: np.ndarray | None) -> None:
-        """Cut statics at their quantiles in the rows with a weight."""
+    def _learn_pieces(self, inputs: Inputs) -> None:
+        """Cut statics at their quantiles in training rows."""
         own = self._ranks.own_rows(inputs.data).static
         # Row features come first, and are not cut. With one piece, nothing is.
         first = sum(spec.n_row_features for spec in inputs.specs)
-        kept = slice(None) if weight is None else has_weight(weight)
         last = own.shape[1] if self.static_pieces > 1 else first
         columns = (
-            (column, self._ranks.concatenate(own[:, column])[kept])
+            (column, self._ranks.concatenate(own[:, column]))
             for column in range(first, last)
         )
-        customers = inputs.customers()[kept]
-        self._pieces = Pieces.learn(columns, customers, self.static_pieces)
+        self._pieces = Pieces.learn(columns, inputs.customers(), self.static_pieces)
 
     def _n_networks(self, data: RowData, is_full_data: bool) -> int:
         if self.n_networks != "auto":
@@ -543,7 +537,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         features and statics in the order of X.
         """
         data, of_outputs = self._read_to_predict(X).data, self._explained_by(explained)
-        start = None if moved is None else explain.Start(moved, n_drawn, seed)
+        start = explain.Start(moved, n_drawn, seed)
         return explain.integrated_gradients(
             self.nets_, data, of_outputs, n_steps, start
         )

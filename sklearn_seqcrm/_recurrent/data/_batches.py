@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -93,10 +93,6 @@ class Batch:
     def __len__(self) -> int:
         """Number of rows."""
         return len(self.rows)
-
-    def of_data(self, data: RowData, parts: list[np.ndarray]) -> Self:
-        """Return a batch of the same type, with rows of other data."""
-        return type(self)(data, parts, self.share)
 
     @property
     def weight(self) -> Tensor | None:

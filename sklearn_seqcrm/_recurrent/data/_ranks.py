@@ -31,7 +31,6 @@ from sklearn_seqcrm._recurrent.data._rows import RowData
 from sklearn_seqcrm._recurrent.data._sources import (
     OF_ALL_ROWS,
     HistorySource,
-    MomentChannels,
     RowViews,
 )
 
@@ -239,7 +238,5 @@ def _shared_source(
         return source
     n_events = ranks.concatenate(own.events.lengths)
     events = replace(source, start=np.zeros_like(n_events), stop=n_events)
-    views = RowViews(
-        sequence, sequence, sequence, events, sequence[:0], MomentChannels(0, 0, 0)
-    )
+    views = RowViews(sequence, sequence, sequence, events, sequence[:0])
     return replace(source, views=views)

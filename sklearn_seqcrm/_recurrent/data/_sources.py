@@ -333,7 +333,6 @@ class HistorySpec:
     # Half-lives of the decayed poolings, in typical interarrival times.
     half_lives: tuple[float, ...]
     digest: str = ""  # digest of the encoder; empty for tensors without one
-    of_events: str = ""  # digest of the encoder of single events, without row features
     # Positions of the channels of events, if steps are moments.
     moments: MomentChannels | None = None
     n_row_features: int = 0
@@ -349,7 +348,6 @@ class HistorySpec:
             layout.n_levels,
             tuple(h / layout.time_unit for h in layout.half_lives),
             layout.digest,
-            layout.of_events,
             moments,
             len(layout.row_features),
             layout,
@@ -458,8 +456,6 @@ class RowViews(IndexedFields):
     events: HistorySource  # the events, and the rows' views of them
     # (n_moments,), int64: first event of each whole moment.
     begin: np.ndarray = field(metadata=OF_ALL_ROWS)
-    # Positions of the channels of events.
-    places: MomentChannels = field(metadata=OF_ALL_ROWS)
 
 
 def join_moments(
@@ -487,6 +483,5 @@ def join_moments(
             steps.sequences(),
             events,
             steps.begin[: steps.n_moments],
-            spec.moments,
         ),
     )

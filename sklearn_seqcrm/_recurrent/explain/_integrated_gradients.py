@@ -20,7 +20,13 @@ import torch
 from torch import Tensor, nn
 
 from sklearn_seqcrm._ragged import ranges
-from sklearn_seqcrm._recurrent.data import BatchPart, HistorySource, RowData, pad
+from sklearn_seqcrm._recurrent.data import (
+    BatchPart,
+    HistorySource,
+    MomentChannels,
+    RowData,
+    pad,
+)
 from sklearn_seqcrm._recurrent.explain._inside import (
     Explained,
     as_float64,
@@ -62,11 +68,11 @@ class PathAttributions(NamedTuple):
 
 
 class Start(NamedTuple):
-    """Baselines of paths, if they are not 0."""
+    """Baselines of paths."""
 
     # (F + C,), bool, for each history column: which channels and codes vary along the
-    # path. All other inputs keep their values.
-    moved: list[np.ndarray]
+    # path. All other inputs keep their values. None: all inputs start from 0.
+    moved: list[np.ndarray] | None
     # Number of baselines per event, drawn from the events that rows see; attributions
     # are their mean. 0: one baseline of zeros.
     n_drawn: int = 0
@@ -78,15 +84,14 @@ def integrated_gradients(
     data: RowData,
     explained: Explained,
     n_steps: int,
-    start: Start | None = None,
+    start: Start,
 ) -> PathAttributions:
     """Integrate gradients from the baseline to the inputs of each row.
 
     `nets` are those of an ensemble. The explained quantity, such as log odds, depends
     on all of them, and the attribution of an event adds up its effects through each
-    net. The Gauss-Legendre quadrature has `n_steps` points. Without a `start`, the
-    baselines of all inputs are 0. For each row, attributions sum to
-    ``output - baseline``, up to the error of the quadrature.
+    net. The Gauss-Legendre quadrature has `n_steps` points. For each row, attributions
+    sum to ``output - baseline``, up to the error of the quadrature.
     """
     points, weights = np.polynomial.legendre.leggauss(n_steps)
     points, weights = (points + 1) / 2, weights / 2  # from [-1, 1] to [0, 1]
@@ -100,15 +105,15 @@ def integrated_gradients(
     output, baseline = np.zeros((2, len(data)))
     found = PathAttributions(list(map(np.zeros, sizes)), output, baseline, beside)
     device, hidden_size = nets[0].device, nets[0].module__hidden_size
-    rng = np.random.RandomState(0 if start is None else start.seed)
-    n_paths = 1 if start is None else max(1, start.n_drawn)
+    rng = np.random.RandomState(start.seed)
+    n_paths = max(1, start.n_drawn)
     with isolated_torch_settings(device, hidden_size), torch.enable_grad():
         modules = [_differentiable_copy(net.module_) for net in nets]
         for rows, path in _paths(modules, data, explained, start, device):
             output[rows] = path.at(1.0)
             totals: list[Any] = [0.0] * (len(data.sources) + len(beside))
             for _ in range(n_paths):
-                if start is not None and start.n_drawn:
+                if start.n_drawn:
                     path.start_from_others(rng)
                 baseline[rows] += path.at(0.0) / n_paths
                 added = path.integral(points, weights)
@@ -146,12 +151,15 @@ def _paths(
     modules: Sequence[HistoryNetwork],
     data: RowData,
     explained: Explained,
-    start: Start | None,
+    start: Start,
     device: str,
 ) -> Iterator[tuple[np.ndarray, _Path]]:
     """Yield rows, shape (B,), and their path."""
     for rows, part in parts_of_single_rows(data, device):
-        events = [_Events(one, rows, device) for one in data.sources]
+        events = [
+            _Events(source, rows, device, reader.spec.moments)
+            for source, reader in zip(data.sources, modules[0].readers, strict=True)
+        ]
         yield rows, _Path(modules, part, events, partial(explained, rows=rows), start)
 
 
@@ -207,13 +215,9 @@ class _MeanSlope(nn.Module):
 def _by_column(reader: HistoryReader, numbers: np.ndarray) -> np.ndarray:
     """Add up attributions to each embedding vector, to shape (B, T, F + C)."""
     sizes = [embedding.embedding_dim for embedding in reader.embeddings]
-    n_channels = numbers.shape[2] - sum(sizes)
-    columns = [numbers[:, :, j] for j in range(n_channels)]
-    at = n_channels
-    for size in sizes:
-        columns.append(numbers[:, :, at : at + size].sum(axis=2))
-        at += size
-    return np.stack(columns, axis=2) if columns else numbers[:, :, :0]
+    sizes = [1] * (numbers.shape[2] - sum(sizes)) + sizes  # channels first
+    parts = np.split(numbers, np.cumsum(sizes)[:-1], axis=2)
+    return np.stack([part.sum(axis=2) for part in parts], axis=2)
 
 
 def _by_number(reader: HistoryReader, moved: np.ndarray) -> Tensor:
@@ -230,14 +234,21 @@ def _beside(rows: Any) -> dict[str, Any]:
 
 
 class _Events:
-    """The events of one history column that some rows (B,) see, as inputs."""
+    """The events of one history column that some rows (B,) see, as inputs.
 
-    def __init__(self, source: HistorySource, rows: np.ndarray, device: str) -> None:
-        self._source = source.events
+    `places` are positions of their channels if steps are moments, and otherwise None.
+    """
+
+    def __init__(
+        self,
+        source: HistorySource,
+        rows: np.ndarray,
+        device: str,
+        places: MomentChannels | None,
+    ) -> None:
+        self._source, self._places = source.events, places
         padded = pad(self._source, rows, share=False)
-        self._step: Tensor | None = None
-        self._views = source.views
-        if source.views is not None:
+        if places is not None:
             # Padding belongs to a step of its own, behind all others.
             n_steps = max(1, int(source.lengths[rows].max()))
             step = np.full(padded.values.shape[:2], n_steps)  # (B, T)
@@ -250,9 +261,9 @@ class _Events:
             is_begin = np.diff(step, axis=1, prepend=-1) > 0
             first = np.where(is_begin, np.arange(step.shape[1]), 0)
             first = np.maximum.accumulate(first, axis=1)  # (B, T)
-            times = padded.values[:, :, source.views.places.times :]
+            times = padded.values[:, :, places.times :]
             times.copy_(times[np.arange(len(step))[:, None], first])
-            self._step = torch.from_numpy(step).to(device)
+            self._step = torch.from_numpy(step).to(device)  # of each event
             self._n_steps = n_steps
         self.values, self.codes = padded.values.to(device), padded.codes.to(device)
 
@@ -268,10 +279,8 @@ class _Events:
 
     def join(self, events: Tensor) -> Tensor:
         """Return the inputs of the first layer, (B, S, D), given events (B, T, E)."""
-        if self._step is None:
+        if (places := self._places) is None:
             return events
-        assert self._views is not None
-        places = self._views.places
         ones = events.new_ones(*self._step.shape, 1)
         counts = self._sum(ones)  # (B, S, 1)
         # Times are equal within a moment: the mean shares them out equally.
@@ -287,7 +296,6 @@ class _Events:
 
     def _sum(self, numbers: Tensor) -> Tensor:
         """Sum numbers of events, shape (B, T, K), over each moment, to (B, S, K)."""
-        assert self._step is not None
         # The last step is that of padding.
         sums = numbers.new_zeros(len(numbers), self._n_steps + 1, numbers.shape[2])
         place = self._step[:, :, None].expand_as(numbers)
@@ -298,7 +306,7 @@ class _Path:
     """The straight path from baselines to the inputs of some rows.
 
     `histories` has the events of each history column of `part`, and `explained` takes
-    the outputs of each network of the ensemble. Without a `start`, all baselines are 0.
+    the outputs of each network of the ensemble.
     """
 
     def __init__(
@@ -307,7 +315,7 @@ class _Path:
         part: BatchPart,
         histories: Sequence[_Events],
         explained: Callable[[Sequence[np.ndarray]], np.ndarray],
-        start: Start | None,
+        start: Start,
     ) -> None:
         self.modules, self.part, self.explained = modules, part, explained
         # All networks on one path: inputs are the embedded events of each reader,
@@ -316,9 +324,9 @@ class _Path:
         self.histories = [*histories] * len(modules)
         events = self._embed([(one.values, one.codes) for one in self.histories])
         self.inputs = [*events, *_beside(part).values()]
-        self.start = start
+        self.moved = start.moved
         self.starts = [torch.zeros_like(one) for one in self.inputs]
-        if start is not None:
+        if start.moved is not None:
             self._start_from(self._split(self.starts)[0])
 
     def start_from_others(self, rng: np.random.RandomState) -> None:
@@ -336,9 +344,9 @@ class _Path:
 
     def _start_from(self, events_at_start: list[Tensor]) -> None:
         """Set baselines of moved inputs to these events, and keep the others."""
-        assert self.start is not None
+        assert self.moved is not None
         events, beside = self._split(self.inputs)
-        moved = [*self.start.moved] * len(self.modules)
+        moved = self.moved * len(self.modules)
         self.starts = [
             torch.where(_by_number(reader, one).to(inputs.device), start, inputs)
             for reader, one, start, inputs in zip(

@@ -15,8 +15,7 @@ from sklearn_seqcrm._recurrent.training._parameters import (
     Pooling,
     keep_network_parameters,
     names_of_poolings,
-    refuse_absent_device,
-    refuse_absent_precision,
+    refuse_absent_hardware,
     refuse_changes,
     refuse_other_sizes,
 )

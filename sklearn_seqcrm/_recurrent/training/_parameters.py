@@ -150,8 +150,8 @@ def refuse_other_sizes(head_sizes: Sequence[int]) -> None:
         raise ValueError(f"head_sizes must be positive integers; got {head_sizes!r}.")
 
 
-def refuse_absent_device(device: str | torch.device) -> None:
-    """Raise a ValueError for a device that this machine does not have."""
+def refuse_absent_hardware(device: str | torch.device, precision: str) -> None:
+    """Raise a ValueError if this machine has no such device, or not this precision."""
     try:
         torch.empty(0, device=device)
     except (AssertionError, RuntimeError) as error:  # depends on the build of torch
@@ -160,10 +160,6 @@ def refuse_absent_device(device: str | torch.device) -> None:
             f"device={str(device)!r} cannot be used here ({reason}); "
             "set_params(device='cpu') trains on the processor."
         ) from error
-
-
-def refuse_absent_precision(precision: str, device: str | torch.device) -> None:
-    """Raise a ValueError if the device cannot train with this precision."""
     if precision == "bfloat16" and not trains_in_bfloat16(torch.device(device).type):
         raise ValueError(
             f"precision='bfloat16' cannot be used here (device {str(device)!r} does "

@@ -66,7 +66,7 @@ def copy_pretrained_weights(
     same = [
         reader
         for reader, spec in zip(readers, specs, strict=True)
-        if spec.of_events == encoder.layout.of_events
+        if spec.layout is not None and spec.layout.of_events == encoder.layout.of_events
     ]
     if not same:
         raise ValueError(

@@ -42,13 +42,15 @@ def set_aside(
     if split is not None:
         data, valid = data.take(split.train), data.take(split.valid)
     elif may_stop:
-        train, aside = draw_customers(
-            customers,
-            estimator.validation_fraction,
-            seed,
-            strata,
-            n_columns=len(data.sources),
-        )
+        if len(np.unique(customers)) < 2:
+            note = connected_note(len(data.sources))
+            raise ValueError(
+                "early_stopping=True sets customers aside for validation, but all "
+                f"{len(customers)} rows belong to one customer{note}; "
+                "use early_stopping=False."
+            )
+        fraction = estimator.validation_fraction
+        train, aside = draw_customers(customers, fraction, seed, strata)
         data, valid = data.take(train), data.take(aside)
     # Only now: if the split raised an error, the old net keeps its batch size.
     estimator.batch_size_ = net.batch_size = batch_size
@@ -77,26 +79,15 @@ def draw_customers(
     fraction: float | str,
     seed: int,
     strata: np.ndarray | None = None,
-    *,
-    n_columns: int = 1,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw customers, and return the rows of all others and their own.
 
-    `customers` (n,) are numbers, and `fraction` is the share of them to draw.
-    ``"auto"``: 0.1 or, if that is less than 100 customers, up to 0.2. Each of the
-    `strata` (n,) has rows on both sides if possible, at least in training. A
-    ValueError, which mentions several history columns (`n_columns`), is raised if all
-    rows belong to one customer.
+    `customers` (n,) are numbers, two at least, and `fraction` is the share of them to
+    draw. ``"auto"``: 0.1 or, if that is less than 100 customers, up to 0.2. Each of the
+    `strata` (n,) has rows on both sides if possible, at least in training.
     """
-    n_customers = len(np.unique(customers))
-    if n_customers < 2:
-        raise ValueError(
-            "early_stopping=True sets customers aside for validation, but all "
-            f"{len(customers)} rows belong to one customer{connected_note(n_columns)}; "
-            "use early_stopping=False."
-        )
     if fraction == "auto":
-        share = _CUSTOMERS_ASIDE / n_customers
+        share = _CUSTOMERS_ASIDE / len(np.unique(customers))
         fraction = min(max(share, _LEAST_SHARE), _LARGEST_SHARE)
     split = best = split_customers(
         customers, "validation_fraction", float(fraction), seed
