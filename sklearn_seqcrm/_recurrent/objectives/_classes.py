@@ -33,15 +33,11 @@ class Classes(Objective):
     name = "log_loss"
     shifts = True
     classes: np.ndarray  # (n_classes,), in order
+    code_classes: np.ndarray  # (n_classes,): codes of the classes
 
     def __init__(self, classes: np.ndarray | None = None) -> None:
         super().__init__()
         self._given = classes
-
-    @property
-    def code_classes(self) -> np.ndarray:
-        """Codes of the classes, shape (n_classes,)."""
-        return np.arange(self.n_outputs)
 
     def read(self, y: Any) -> np.ndarray:
         if is_multioutput(y):  # after a call with one column
@@ -53,6 +49,7 @@ class Classes(Objective):
             _refuse_unknown(y, self._given)
         self.classes = _sorted_classes(y) if self._given is None else self._given
         self.n_outputs = len(self.classes)
+        self.code_classes = np.arange(self.n_outputs)
 
     def check(
         self, y: np.ndarray, weight: np.ndarray | None, is_full_data: bool
@@ -136,6 +133,12 @@ class Labels(Objective):
     shifts = True
     # Dtype of the targets in the first call, which predictions have as well.
     dtype: np.dtype
+    # (k, 2): classes of each label, in this dtype. Scorers of scikit-learn recognise
+    # several labels by this shape: an array of shape (2,) would be the classes of one
+    # binary target. `cross_val_predict` needs an array and not a list, because
+    # `predict_proba` returns an array.
+    classes: np.ndarray
+    code_classes: np.ndarray  # (k, 2): codes of the classes of each label
     # (2, k): weights of 0 and of 1, of mean 1 over the targets of the first call. None:
     # equal ones.
     label_weight: np.ndarray | None
@@ -147,21 +150,6 @@ class Labels(Objective):
     @property
     def hyperparameters(self) -> dict[str, Any]:
         return {**super().hyperparameters, "class_weight": self._class_weight}
-
-    @property
-    def classes(self) -> np.ndarray:
-        """Classes of each label, in the dtype of the targets, shape (k, 2).
-
-        Scorers of scikit-learn recognise several labels by this shape: an array of
-        shape (2,) would be the classes of one binary target. `cross_val_predict` needs
-        an array and not a list, because `predict_proba` returns an array.
-        """
-        return self.code_classes.astype(self.dtype)
-
-    @property
-    def code_classes(self) -> np.ndarray:
-        """Codes of the classes of each label, shape (k, 2)."""
-        return np.tile([0, 1], (self.n_targets, 1))
 
     def read(self, y: Any) -> np.ndarray:
         if isinstance(y, pd.DataFrame) and "m" in {one.kind for one in y.dtypes}:
@@ -186,6 +174,8 @@ class Labels(Objective):
     def learn(self, y: np.ndarray, weight: np.ndarray | None) -> None:
         self.n_outputs = self.n_targets = y.shape[1]
         self.dtype = y.dtype if y.dtype.kind in "biuf" else np.dtype("int64")
+        self.code_classes = np.tile([0, 1], (self.n_targets, 1))
+        self.classes = self.code_classes.astype(self.dtype)
         self.label_weight = None
         if self._class_weight is not None:
             share = np.average(y.astype("float64"), axis=0, weights=weight)

@@ -198,13 +198,13 @@ class Hazards(Objective):
     kinds: np.ndarray  # (n_kinds,), int64: kinds of events before the last edge
     # (n_bins,), float64: share of the training rows' events in each bin.
     mass: np.ndarray
+    in_days: bool  # whether times are days, because the first ones were durations
     step: float  # step between times, such as a day; 0 if there is none
     last_event: float  # time of the last event of the training rows
 
     def __init__(self, bins: Any) -> None:
         super().__init__()
         self._bins = bins
-        self._in_days: bool | None = None
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
@@ -213,11 +213,6 @@ class Hazards(Objective):
         if np.iterable(bins) and not isinstance(bins, str):
             bins = tuple(bins.tolist() if isinstance(bins, np.ndarray) else bins)
         return {"bins": bins}
-
-    @property
-    def in_days(self) -> bool:
-        """Whether times are days, because the first targets were durations."""
-        return bool(self._in_days)
 
     @property
     def n_bins(self) -> int:
@@ -238,9 +233,9 @@ class Hazards(Objective):
         durations are an error.
         """
         found = read_survival_targets(y)
-        if self._in_days is None:
-            self._in_days = found.in_days
-        elif found.in_days and not self._in_days:
+        if not hasattr(self, "in_days"):
+            self.in_days = found.in_days
+        elif found.in_days and not self.in_days:
             raise TypeError(
                 "The times of y are durations, and were plain numbers before; divide "
                 "them by the unit of those."
@@ -268,6 +263,12 @@ class Hazards(Objective):
         self.mass = event_mass(self.edges, kind > 0, time, weight)
         self.step, self.last_event = time_step(time), time[kind > 0].max()
         self.n_outputs = len(self.kinds) * self.n_bins
+        # Outputs of a kind, one for each bin, start with similar weights: a customer at
+        # risk in one bin is mostly at risk in all. With independent weights for each
+        # bin, the gradients of a common risk nearly cancel out in the layers before,
+        # and training stops before these have learned anything. With equal weights,
+        # differences between bins take long to learn.
+        self.n_alike = self.n_bins
 
     def check(
         self, y: np.ndarray, weight: np.ndarray | None, is_full_data: bool
@@ -310,17 +311,6 @@ class Hazards(Objective):
             # Tighter than the 1e-12 by which a time may be just before a step.
             ends &= np.abs(steps - np.rint(steps)) <= 2e-13 * steps
         return np.where(ends, time + self.step, time)
-
-    @property
-    def n_alike(self) -> int:
-        """Outputs of a kind, one for each bin, start with similar weights.
-
-        A customer at risk in one bin is mostly at risk in all. With independent weights
-        for each bin, the gradients of a common risk nearly cancel out in the layers
-        before, and training stops before these have learned anything. With equal
-        weights, differences between bins take long to learn.
-        """
-        return self.n_bins
 
     def start_bias(self, target: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
         """Return the log odds of the hazards of all rows, kinds one after the other."""

@@ -39,6 +39,7 @@ class Objective(nn.Module, ABC):
     lowers_rate: ClassVar[bool] = False
     n_outputs = 1  # of the network for a row, set by `learn`
     n_targets = 1  # of a row, set by `learn`
+    n_alike = 1  # number of consecutive outputs that start with similar weights
     # Whether `fit` ends with `adjust`, which needs the outputs for all rows.
     adjusts: ClassVar[bool] = False
     # Whether outputs are log odds, to which `fit` adds an `output_shift` at its end.
@@ -82,11 +83,6 @@ class Objective(nn.Module, ABC):
         From the encoded targets and the weights of the first call.
         """
         return np.zeros(self.n_outputs)
-
-    @property
-    def n_alike(self) -> int:
-        """Number of consecutive outputs that start with similar weights."""
-        return 1
 
     def linear_target(self, target: np.ndarray) -> np.ndarray:
         """Return targets of the linear part for each output, (n,) or (n, n_outputs).
