@@ -274,8 +274,6 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
             module__hidden_size=int(self.hidden_size),
             module__num_layers=int(self.num_layers),
             module__bidirectional=False,
-            module__bptt_steps=self.bptt_steps,
-            module__precision=self.precision,
             module__dropout=self.dropout,
             module__copies=self.copies,
             module__seed=seeds.weights,

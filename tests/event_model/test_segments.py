@@ -24,9 +24,8 @@ def test_outputs_and_gradients_are_those_of_each_alone(cell, bptt_steps, is_padd
     lengths = torch.tensor([0, 45, 3, 20, 1, 3, 0, 80, *rng.integers(1, 9, 60), 0])
     values = torch.tensor(rng.normal(size=(len(lengths), 80, 2)).astype("float32"))
     codes = torch.zeros(len(lengths), 80, 0, dtype=torch.int64)
-    reader = HistoryReader(
-        HistorySpec(2, (), ()), cell, 5, 2, False, ("last",), 0.0, bptt_steps
-    )
+    reader = HistoryReader(HistorySpec(2, (), ()), cell, 5, 2, False, ("last",), 0.0)
+    reader.bptt_steps = bptt_steps
     start = torch.full((5,), 0.3, requires_grad=True)
     row, step = (torch.arange(80) < lengths[:, None]).nonzero(as_tuple=True)
     begin = lengths.cumsum(dim=0) - lengths

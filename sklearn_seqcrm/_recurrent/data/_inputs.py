@@ -71,15 +71,10 @@ class Inputs(NamedTuple):
         ]
 
     @property
-    def n_sums(self) -> int:
-        """Number of sums of the histories."""
-        sums = self.data.sums
-        return 0 if sums is None else sums.shape[1]
-
-    @property
     def n_columns(self) -> int:
         """Number of row features, statics and sums."""
-        return self.data.static.shape[1] + self.n_sums
+        static, sums = self.data.static, self.data.sums
+        return static.shape[1] + (0 if sums is None else sums.shape[1])
 
     def take(self, rows: np.ndarray) -> Inputs:
         """Return the inputs of some rows, whose customers are numbered anew."""

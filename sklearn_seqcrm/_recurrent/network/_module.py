@@ -73,14 +73,9 @@ class LinearPart(nn.Module):
 
     @torch.no_grad()
     def start(
-        self,
-        inputs: np.ndarray,
-        target: np.ndarray,
-        weight: np.ndarray | None,
-        total: Callable[[np.ndarray], np.ndarray] = np.asarray,
+        self, center: np.ndarray, spread: np.ndarray, weights: np.ndarray
     ) -> None:
-        """Set the weights to those of `ridge` on encoded targets."""
-        center, spread, weights = ridge(inputs, target, weight, total)
+        """Set what `ridge` returns for encoded targets."""
         for tensor, values in (
             (self.center, center),
             (self.spread, spread),
@@ -156,13 +151,13 @@ class ColumnsOfField(NamedTuple):
 class HistoryNetwork(nn.Module):
     """Readers of all history columns, a head, and terms added to its outputs.
 
-    `n_static` is the number of row features and statics, and `n_sums` that of sums of
-    the histories, which are inputs of the linear part only; there is one if
-    `is_linear`. The offset of a row is added to the outputs at `offset_outputs`, times
-    their `slope`, which is 1 until an estimator sets it; without any, rows have no
-    offset. `pieces` of statics are further inputs of the first layer of the head. The
-    `seed` is that of the initial weights, which are the same on any device. Other
-    options are those of `HistoryReader`.
+    `n_static` is the number of row features and statics, and `n_linear` that of inputs
+    of the linear part: these and the sums of the histories. 0: there is no such part.
+    The offset of a row is added to the outputs at `offset_outputs`, times their
+    `slope`, which is 1 until an estimator sets it; without any, rows have no offset.
+    `pieces` of statics are further inputs of the first layer of the head. The `seed` is
+    that of the initial weights, which are the same on any device. Other options are
+    those of `HistoryReader`.
     """
 
     linear: LinearPart | None
@@ -179,8 +174,7 @@ class HistoryNetwork(nn.Module):
         dropout: float,
         seed: int = 0,
         offset_outputs: Sequence[int] = (),
-        n_sums: int = 0,
-        is_linear: bool = False,
+        n_linear: int = 0,
         pieces: Pieces | None = None,
         **reader_options: Any,
     ) -> None:
@@ -193,7 +187,6 @@ class HistoryNetwork(nn.Module):
         # those of other epochs.
         self.register_buffer("shift", None, persistent=False)
         self.n_static = n_static
-        n_linear = (n_static + n_sums) if is_linear else 0
         self.linear = LinearPart(n_linear, n_outputs) if n_linear else None
         generator = new_generator(seed)
         self.readers = nn.ModuleList(

@@ -27,7 +27,7 @@ from sklearn_seqcrm._recurrent.data import (
     SparseRows,
     array_namespace,
 )
-from sklearn_seqcrm._recurrent.network._cells import CELLS, State
+from sklearn_seqcrm._recurrent.network._cells import CELLS, Cell, State
 from sklearn_seqcrm._recurrent.network._layers import (
     Dropout,
     multiply_sparse,
@@ -166,6 +166,10 @@ class HistoryReader(nn.Module):
     those of a thousand.
     """
 
+    # Parameters of `LSTMClassifier`, which are set before each training.
+    bptt_steps: int | None = None
+    precision: str = "float32"
+
     def __init__(
         self,
         spec: HistorySpec,
@@ -175,8 +179,6 @@ class HistoryReader(nn.Module):
         bidirectional: bool,
         pooling: Sequence[str],
         dropout: float,
-        bptt_steps: int | None = None,
-        precision: str = "float32",
         category_dropout: float = 0.0,
         generator: torch.Generator | None = None,
         short_vectors: bool = False,
@@ -188,8 +190,6 @@ class HistoryReader(nn.Module):
         self.hidden_size = hidden_size = int(hidden_size)
         self.moments = spec.moments  # None if each event is a step
         self.spec = spec
-        self.bptt_steps = bptt_steps
-        self.precision = precision
         self.embeddings = nn.ModuleList(
             # A dimension for every level, at most 16.
             new_embedding(
@@ -207,7 +207,7 @@ class HistoryReader(nn.Module):
         self.layers = nn.ModuleList()
         for _ in range(num_layers):
             layer = nn.ModuleList(
-                _new_direction(cell, max(size, 1), hidden_size, generator)
+                _new_direction(self.cell, max(size, 1), hidden_size, generator)
                 for _ in range(2 if bidirectional else 1)
             )
             self.layers.append(layer)
@@ -351,12 +351,11 @@ class HistoryReader(nn.Module):
 
 
 def _new_direction(
-    cell: str, n_inputs: int, hidden_size: int, generator: torch.Generator
+    cell: type[Cell], n_inputs: int, hidden_size: int, generator: torch.Generator
 ) -> nn.Module:
     """Make a recurrent layer of one direction, with drawn weights."""
-    kind = CELLS[cell]
-    made = without_drawing(kind.layer, n_inputs, hidden_size, batch_first=True)
-    kind.initialize(made, hidden_size, generator)
+    made = without_drawing(cell.layer, n_inputs, hidden_size, batch_first=True)
+    cell.initialize(made, hidden_size, generator)
     return made
 
 

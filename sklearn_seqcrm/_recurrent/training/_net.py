@@ -27,6 +27,7 @@ from sklearn_seqcrm._recurrent.network import (
     RandomInTraining,
     isolated_torch_settings,
     new_generator,
+    ridge,
 )
 from sklearn_seqcrm._recurrent.training._averaging import LastStep
 from sklearn_seqcrm._recurrent.training._callbacks import Interrupted
@@ -58,9 +59,12 @@ class HistoryNet(NeuralNet):
     by the sum of the weights of the batch would be wrong: a batch has rows of similar
     length, so that weights that depend on the length would cancel.
 
-    With `share_sequences`, rows that start at the same event share a sequence. The
-    seeds are those of the order of training batches and of the dropout masks.
+    With `share_sequences`, rows that start at the same event share a sequence.
     """
+
+    # Seeds of the order of training batches and of the dropout masks, set by `train`.
+    shuffle_seed: int = 0
+    dropout_seed: int = 0
 
     # State from which training continues, if not from the weights of the module.
     last_step: LastStep | None = None
@@ -71,17 +75,8 @@ class HistoryNet(NeuralNet):
     _of_module: list[torch.nn.Parameter]
     _of_readers: list[torch.nn.Parameter]
 
-    def __init__(
-        self,
-        *args: Any,
-        share_sequences: bool = True,
-        shuffle_seed: int = 0,
-        dropout_seed: int = 0,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *args: Any, share_sequences: bool = True, **kwargs: Any) -> None:
         self.share_sequences = share_sequences
-        self.shuffle_seed = shuffle_seed
-        self.dropout_seed = dropout_seed
         super().__init__(*args, **kwargs)
 
     def get_dataset(self, X: RowData, y: Any = None) -> RowData:
@@ -125,7 +120,7 @@ class HistoryNet(NeuralNet):
             if constant:  # no influence, as a constant
                 inputs = inputs.copy()
                 inputs[:, constant] = 0
-            linear.start(inputs, target, data.weight, total=self.ranks.sum)
+            linear.start(*ridge(inputs, target, data.weight, self.ranks.sum))
 
     def learn_shift(self, data: RowData) -> None:
         """Learn what predictions add to the outputs, if the objective shifts them."""

@@ -35,7 +35,7 @@ def test_ridge_is_that_of_scikit_learn(weighted):
 def test_a_constant_input_has_no_effect():
     part = LinearPart(2, 1)
     inputs = np.array([[1e6, 0], [1e6, 1], [1e6, 2]], dtype="float32")
-    part.start(inputs, np.array([0.0, 1.0, 2.0]), None)
+    part.start(*ridge(inputs, np.array([0.0, 1.0, 2.0]), None))
     one, other = part(torch.tensor([[1e6, 1.0], [0.0, 1.0]]))
     assert one == other
 
@@ -45,7 +45,7 @@ def test_sums_that_underflow_have_no_effect(tiny):
     """A sum over events of long ago, and a later row with a recent event."""
     part = LinearPart(2, 1)
     inputs = np.array([[0, 0], [tiny, 1], [0, 2]], dtype="float32")
-    part.start(inputs, np.array([0.0, 1.0, 2.0]), None)
+    part.start(*ridge(inputs, np.array([0.0, 1.0, 2.0]), None))
     assert part(torch.from_numpy(inputs)).isfinite().all()
     one, other = part(torch.tensor([[50.0, 1.0], [0.0, 1.0]]))
     assert one == other
