@@ -193,7 +193,7 @@ class ProcessRanks(Ranks):
         self, data: RowData, customers: np.ndarray
     ) -> tuple[RowData, np.ndarray]:
         """Return the rows and customers of all ranks, for an event model."""
-        return share_rows(data, self, with_events=True), number_of_all(customers, self)
+        return share_rows(data, self), number_of_all(customers, self)
 
     def sample(self, table: Table) -> Table:
         """Return rows of all ranks from which an event model learns its fields.

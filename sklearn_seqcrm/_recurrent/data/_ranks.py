@@ -179,11 +179,10 @@ class SharedRows(RowData):
         return replace(own, target=target, weight=weight)
 
 
-def share_rows(data: RowData, ranks: Ranks, *, with_events: bool = False) -> SharedRows:
+def share_rows(data: RowData, ranks: Ranks) -> SharedRows:
     """Return the rows of all ranks, those of lower ranks first.
 
-    `data` are rows of this rank, without targets and weights. `with_events`: sources
-    have the numbers of events beside those of steps.
+    `data` are rows of this rank, without targets and weights.
     """
     n_own = len(data)
     counts = ranks.concatenate(np.array([n_own]))
@@ -193,7 +192,7 @@ def share_rows(data: RowData, ranks: Ranks, *, with_events: bool = False) -> Sha
     place[first : first + n_own] = np.arange(n_own)
     sums, offset = data.sums, data.offset
     return SharedRows(
-        tuple(_shared_source(one, ranks, with_events) for one in data.sources),
+        tuple(_shared_source(one, ranks) for one in data.sources),
         ShapeOnly(n_rows, data.static.shape[1]),  # type: ignore[arg-type]
         sums=None if sums is None else ShapeOnly(n_rows, sums.shape[1]),  # type: ignore[arg-type]
         offset=None if offset is None else ranks.concatenate(offset),
@@ -213,10 +212,8 @@ def number_of_all(numbers: np.ndarray, ranks: Ranks) -> np.ndarray:
     return ranks.concatenate(place + int(counts[: ranks.rank].sum()))
 
 
-def _shared_source(
-    own: HistorySource, ranks: Ranks, with_events: bool
-) -> HistorySource:
-    """Return a source of the rows of all ranks, without steps."""
+def _shared_source(own: HistorySource, ranks: Ranks) -> HistorySource:
+    """Return the numbers of steps and events of the rows of all ranks."""
     lengths = ranks.concatenate(own.lengths)
     # Customers without events stand at the first step of a log, and so share the
     # sequence of its first customer: in one log, that of rank 0.
@@ -234,8 +231,6 @@ def _shared_source(
         time_unit=own.time_unit,
         interarrival_channel=own.interarrival_channel,
     )
-    if not with_events:
-        return source
     n_events = ranks.concatenate(own.events.lengths)
     events = replace(source, start=np.zeros_like(n_events), stop=n_events)
     views = RowViews(sequence, sequence, sequence, events, sequence[:0])

@@ -199,12 +199,10 @@ class JoinedNumbers:
     or a stand-in that encodes events when it is indexed.
     """
 
-    def __init__(
-        self, channels: Any, begin: np.ndarray, end: np.ndarray, places: MomentChannels
-    ) -> None:
-        self._channels, self._begin, self._end = channels, begin, end
+    def __init__(self, channels: Any, steps: Steps, places: MomentChannels) -> None:
+        self._channels, self._begin, self._end = channels, steps.begin, steps.end
         self._places = places
-        self.shape = len(begin), places.n_joined
+        self.shape = len(steps.begin), places.n_joined
 
     def __len__(self) -> int:
         """Number of steps."""
@@ -269,16 +267,11 @@ class StepLevels:
     """
 
     def __init__(
-        self,
-        codes: Any,
-        begin: np.ndarray,
-        end: np.ndarray,
-        n_levels: Sequence[int],
-        at_once: bool,
+        self, codes: Any, steps: Steps, n_levels: Sequence[int], at_once: bool
     ) -> None:
-        self._codes, self._begin, self._end = codes, begin, end
+        self._codes, self._begin, self._end = codes, steps.begin, steps.end
         self._n_levels = n_levels
-        self._counts = self._count(np.arange(len(begin))) if at_once else None
+        self._counts = self._count(np.arange(len(steps.begin))) if at_once else None
 
     def __getitem__(self, steps: np.ndarray) -> list[csr_matrix]:
         """Return `count_levels` of some steps, shape (n,), for each field."""
@@ -467,7 +460,7 @@ def join_moments(
     made.
     """
     assert spec.moments is not None
-    channels: Any = JoinedNumbers(events.channels, steps.begin, steps.end, spec.moments)
+    channels: Any = JoinedNumbers(events.channels, steps, spec.moments)
     if at_once:
         channels = channels[np.arange(len(channels))]
     return replace(
@@ -476,7 +469,7 @@ def join_moments(
         times=events.times[steps.end - 1],
         start=steps.start,
         stop=steps.stop,
-        levels=StepLevels(events.codes, steps.begin, steps.end, spec.n_levels, at_once),
+        levels=StepLevels(events.codes, steps, spec.n_levels, at_once),
         views=RowViews(
             steps.head,
             steps.tail,
