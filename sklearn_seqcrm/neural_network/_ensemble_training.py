@@ -40,7 +40,11 @@ class NetworkOutputs(NamedTuple):
 
 
 class FirstTraining(NamedTuple):
-    """Rows of a split forward in time, and outputs for the latest ones."""
+    """Rows of a split forward in time, and outputs for the latest ones.
+
+    A network that validates forward in time is trained until the latest cutoffs, and
+    then on all rows. A hybrid learns its weight by what the first training predicts.
+    """
 
     n_rows: int  # number of rows of the fit; those without weight are left out
     # int64: positions of the rows of the first training among them.
@@ -65,8 +69,6 @@ class EnsembleTraining:
         cutoffs          1  2  3  4  5  6  7  8
         first training   x  x  x  x  x  .  .  v     . dropped, v validation
         last training    x  x  x  x  x  x  x  x     for the epochs that v chose
-
-    Private methods return whether a callback of scikit-learn ended the training.
     """
 
     model: Any  # estimator, whose `nets_` are trained
@@ -104,7 +106,7 @@ class EnsembleTraining:
         """Train all networks with early stopping; with `refits`, the first one only.
 
         With `left_out`, names of fields of each history column, new networks do not see
-        these fields.
+        these fields. Returns whether a callback of scikit-learn ended the training.
         """
         model, split = self.model, self.split
         is_continuation = model._is_continuation and not left_out
@@ -152,7 +154,8 @@ class EnsembleTraining:
         """Repeat the first training without fields, and keep what is better.
 
         `nets_` is then the first network or the second one. With several networks and
-        ``select_fields="half"`` it may have one of the two for each of them.
+        ``select_fields="half"`` it may have one of the two for each of them. Returns
+        whether a callback of scikit-learn ended the training.
         """
         model, split, n_networks = self.model, self.split, len(self.seeds)
         assert split is not None
@@ -197,7 +200,7 @@ class EnsembleTraining:
                 FirstTraining(len(data), split.train, split.latest, outputs)
             )
 
-    def _train_on_all(self) -> bool:
+    def _train_on_all(self) -> None:
         """Replace networks by others of all rows, with as many epochs as these had.
 
         There is one for each network to be trained, or one for all. The latest rows are
@@ -226,7 +229,7 @@ class EnsembleTraining:
                 )
 
         try:
-            return self._train_each(trainings(), nets, trained)
+            self._train_each(trainings(), nets, trained)
         finally:
             # Not in the order of their ends, which differs from fit to fit.
             kept = [
@@ -246,7 +249,8 @@ class EnsembleTraining:
     ) -> bool:
         """Train networks, and append those that are trained to `trained`.
 
-        `nets` are all networks.
+        `nets` are all networks. Returns whether a callback of scikit-learn ended the
+        training.
         """
         model, stopped = self.model, False
 

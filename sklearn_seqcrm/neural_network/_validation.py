@@ -71,21 +71,20 @@ def _check_horizon(model: Any, inputs: Inputs, y: Any) -> None:
     if not inputs.clocks:
         return
     clock = inputs.clocks[0]
+    reason: str | None = None
     try:
-        is_length = clock.rounded_up(**known_horizon(y)) > 0
+        if not clock.rounded_up(**known_horizon(y)) > 0:
+            reason = "the horizon of y is not longer than 0"
     except NoForwardSplitError:
         return  # an array, or another target
     except (TypeError, ValueError) as error:
-        is_length, reason = False, f"the horizon of y does not fit X: {error}"
-    else:
-        reason = "the horizon of y is not longer than 0"
-    if model.horizon is None:
-        if not is_length:
-            raise NoForwardSplitError(reason)
-    elif is_length:
-        given = {"horizon": model.horizon}
-        when = "at the validation cutoff"
-        warn_short_horizon(clock, given, y, when)
+        reason = f"the horizon of y does not fit X: {error}"
+    if model.horizon is not None:
+        if reason is None:
+            given = {"horizon": model.horizon}
+            warn_short_horizon(clock, given, y, "at the validation cutoff")
+    elif reason is not None:
+        raise NoForwardSplitError(reason)
 
 
 def _refuse_automatic_split(model: Any) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_seqcrm._ragged import is_run_start, place_in_run
+from sklearn_seqcrm._ragged import is_run_start, place_in_run, ranges
 from sklearn_seqcrm._recurrent.data._rows import (
     HistoryBatch,
     RowData,
@@ -165,11 +165,8 @@ class BatchIterator:
         plan = []
         for first, last in pairwise(_cut_batches(sizes[groups], self.batch_size)):
             batch = groups[first:last]
-            n = sizes[batch]
-            before = np.cumsum(n) - n
-            # Group i has the rows from bounds[i] on, which start at before[i] here. A
-            # loop over groups took a third of the time of scoring rows of statics.
-            rows = order[np.repeat(bounds[batch] - before, n) + np.arange(n.sum())]
+            # A loop over groups took a third of the time of scoring rows of statics.
+            rows = order[ranges(bounds[batch], bounds[batch + 1])[0]]
             plan.append(np.split(rows, self._cut_parts(rows)))
         if self.shuffle:
             self.rng.shuffle(plan)

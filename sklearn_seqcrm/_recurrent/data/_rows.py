@@ -37,7 +37,7 @@ import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from sklearn_seqcrm._ragged import is_run_start, place_in_run
+from sklearn_seqcrm._ragged import inverse_permutation, is_run_start, place_in_run
 from sklearn_seqcrm._recurrent.data._arrays import Array, array_namespace
 from sklearn_seqcrm._recurrent.data._sources import (
     OF_ALL_ROWS,
@@ -227,8 +227,7 @@ def pad(source: HistorySource, rows: np.ndarray, share: bool) -> HistoryBatch:
     if np.count_nonzero(new) == np.count_nonzero(new_in_order):
         return _pad_runs(source, rows, new)
     batch = _pad_runs(source, rows[order], new_in_order)
-    place = torch.empty_like(batch.place)
-    place[torch.from_numpy(order)] = batch.place
+    place = batch.place[torch.from_numpy(inverse_permutation(order))]
     return replace(batch, place=place, adjoin=False)
 
 

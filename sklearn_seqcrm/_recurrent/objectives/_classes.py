@@ -85,7 +85,7 @@ class Classes(Objective):
         """Return probabilities in the order of `classes`, shape (n, n_classes)."""
         return softmax(outputs)
 
-    scored = predict
+    scored = predict  # of a tensor
 
     @property
     def predictions(self) -> dict[str, Callable[[Array], Array]]:
@@ -212,7 +212,7 @@ class Labels(Objective):
         """Return the probability of each label, shape (n, k)."""
         return sigmoid(outputs)
 
-    scored = predict
+    scored = predict  # of a tensor
 
     @property
     def predictions(self) -> dict[str, Callable[[Array], Array]]:
@@ -230,9 +230,8 @@ class Labels(Objective):
 def _label_weights(class_weight: ClassWeight, shares: np.ndarray) -> np.ndarray:
     """Return weights of 0 and 1 for each label, shape (2, k), given their shares."""
     n_labels = shares.shape[1]
-    each = [class_weight] * n_labels
-    if isinstance(class_weight, list):
-        each = class_weight
+    is_list = isinstance(class_weight, list)
+    each: Any = class_weight if is_list else [class_weight] * n_labels
     if len(each) != n_labels:
         raise ValueError(
             f"class_weight must be a dict for all {n_labels} labels, or a list of one "

@@ -14,6 +14,7 @@ from sklearn.base import ClassifierMixin
 from skorch import NeuralNet
 from torch import Tensor
 
+from sklearn_seqcrm._ragged import inverse_permutation
 from sklearn_seqcrm._recurrent.data import (
     ALONE,
     Batch,
@@ -263,12 +264,8 @@ def outputs_of_networks(nets: Sequence[HistoryNet], data: RowData) -> list[np.nd
             with net._prefetched(net.get_iterator(data)) as batches:
                 found += [_outputs_of_batch(net, batch) for batch, _ in batches]
     rows, outputs = map(np.concatenate, zip(*found, strict=True))
-    results = []
     by_net = (np.split(joined, len(nets)) for joined in (rows, outputs))
-    for order, of_net in zip(*by_net, strict=True):
-        results.append(np.empty_like(of_net))
-        results[-1][order] = of_net
-    return results
+    return [own[inverse_permutation(order)] for order, own in zip(*by_net, strict=True)]
 
 
 def _outputs_of_batch(net: HistoryNet, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
