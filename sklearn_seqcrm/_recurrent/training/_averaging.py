@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from skorch.callbacks import Callback
 from torch import Tensor
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
+from torch.nn.utils import parameters_to_vector
 
 # Initially the mean covers about a tenth of the steps so far: with more steps it would
 # lag behind weights that still change fast.
@@ -62,9 +62,12 @@ class AveragedWeights(Callback):
         before = self.before
         if before is not None and before.shown == _checksum(self._mean):
             self._step = before.n_steps
-            self._last_step = [weights.clone() for weights in self._weights]
-            flat = torch.tensor(before.weights, device=self._weights[0].device)
-            vector_to_parameters(flat, self._last_step)
+            sizes = [weights.numel() for weights in self._weights]
+            pieces = torch.tensor(before.weights, device="cpu").split(sizes)
+            self._last_step = [
+                piece.reshape(weights.shape).to(weights.device)
+                for piece, weights in zip(pieces, self._weights, strict=True)
+            ]
 
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
         """Restore the weights of the last step."""
