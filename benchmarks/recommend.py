@@ -5,11 +5,13 @@ basket. Models are trained on the events before the cutoff, and list ten items f
 first basket of each customer after it. ``--periods 8 --length 7D`` lists them for the
 first baskets of eight weeks, at the start of each. The counts use all events until
 then. The network is trained before the first period only, and then reads the events
-since; with ``--refit``, a new one is trained before each period. ``--task journey``: categories of products of the Complete Journey; ``retail``:
-stock codes of Online Retail II, with ``online_retail_II.parquet`` in the folder
-``--data``. ``--share 4`` takes each fourth customer, and ``--each 2`` scores the lists
-of each second one. The model has its default parameters and ranks by the next event;
-with ``--basket``, the same model also ranks by the whole next basket.
+since; with ``--refit``, a new one is trained before each period.
+
+``--task journey``: categories of products of the Complete Journey; ``retail``: stock
+codes of Online Retail II, with ``online_retail_II.parquet`` in the folder ``--data``.
+``--share 4`` takes each fourth customer, and ``--each 2`` scores the lists of each
+second one. The model has its default parameters and ranks by the next event; with
+``--basket``, the same model also ranks by the whole next basket.
 
 The baselines are the items of most baskets (``global``), of most of the customer's own
 baskets and then of most baskets (``personal``, which is GP-TopFreq), the same with
