@@ -184,6 +184,9 @@ def hashed_ids(ids: pd.Index) -> np.ndarray:
 
 def _text_of_id(one: Any) -> str:
     """Return an id as text; equal numbers of any types have the same text."""
+    if isinstance(one, tuple):  # ("a", np.int64(8)) is equal to ("a", 8)
+        parts = (part.item() if isinstance(part, np.generic) else part for part in one)
+        return str(tuple(parts))
     if isinstance(one, Number) and not isinstance(one, int):
         return str(Fraction(one if isinstance(one, Decimal) else float(one)))  # type: ignore[arg-type]
     return str(one)

@@ -377,6 +377,13 @@ def test_tables_in_the_order_of_other_partitions_are_refused(method):
         rows([people[0], people[2], people[1]])
 
 
+def test_misplaced_rows_of_tuples_with_integers_of_numpy_are_refused():
+    parts = [part.assign(who=part["who"].map(lambda one: (one, 8))) for part in PARTS]
+    rows = [pd.DataFrame({"who": [(one, np.int64(8))]}) for one in "acb"]
+    with pytest.raises(ValueError, match="Table 1 has a row of the customer"):
+        log_of_parts(parts).attach(rows, cutoff=5)
+
+
 def test_options_must_fit_logs():
     log = EventLog(VISITS.assign(n=1), "who", "day")
     found = log_of_parts([log], fields=["n"])
