@@ -485,19 +485,38 @@ def test_refusals():
     with pytest.raises(TypeError, match="HistoryPadder, which may read events"):
         StreamingScorer(padded.fit(numbers, y), "who", "when")
 
-    def lengths(frame):
-        return frame.assign(history=0).to_numpy()
+    def zeros(histories):
+        return np.zeros((len(histories), 1))
 
-    reads = make_column_transformer(
-        (FunctionTransformer(lengths), ["history"]),
-        ("passthrough", ["history"]),
+    for chosen in ("history", ["history"], 1, np.int64(1)):
+        reads = make_column_transformer(
+            (FunctionTransformer(zeros), chosen),
+            ("passthrough", ["history"]),
+            verbose_feature_names_out=False,
+        )
+        model = make_pipeline(
+            HistoryEncoder(), reads, LSTMClassifier(**SMALL, n_networks=1)
+        )
+        with pytest.raises(TypeError, match="reads the histories"):
+            StreamingScorer(model.fit(numbers, y), "who", "when")
+
+
+@pytest.mark.parametrize("negated", [["n"], []])
+def test_functions_and_remainders_for_statics(negated):
+    """Scikit-learn 1.6 has no names of the former, and warns of the latter."""
+    X = LOG.attach(ROWS, cutoff="at").fillna({"age": 0})[["history", "age"]]
+    X["n"], y = range(len(X)), np.arange(len(X)) % 2
+    step = make_column_transformer(
+        ("passthrough", ["age", "history"]),
+        (FunctionTransformer(np.negative), negated),
+        remainder="passthrough",
         verbose_feature_names_out=False,
-    )
-    model = make_pipeline(
-        HistoryEncoder(), reads, LSTMClassifier(**SMALL, n_networks=1)
-    )
-    with pytest.raises(TypeError, match="reads the histories"):
-        StreamingScorer(model.fit(numbers, y), "who", "when")
+    ).set_output(transform="pandas")
+    model = make_pipeline(HistoryEncoder(), step, LSTMClassifier(**SMALL, n_networks=1))
+    scorer = StreamingScorer(model.fit(X, y), "who", "when")
+    found = scorer.score_one("c3", None, {"age": 2, "n": 1}, AFTER)
+    rows = pd.DataFrame({"who": ["c3"], "age": 2, "n": 1})
+    assert_allclose(found, scorer.predict_proba(rows, AFTER)[0], **EXACT)
 
 
 @pytest.mark.parametrize("age", [["age"], slice("age", "age"), [0]])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
@@ -149,7 +150,7 @@ def _refuse_readers_of_events(name: str, step: Any, histories: list[Any]) -> Non
 
 def names_of(step: ColumnTransformer, columns: Any) -> list[Any]:
     """Return the names of the columns of a part, in any form of selection."""
-    chosen = [columns] if isinstance(columns, str | int) else columns
+    chosen = [columns] if np.isscalar(columns) else columns
     table = pd.DataFrame(columns=getattr(step, "feature_names_in_", ()))
     return list(safe_indexing(table, chosen, axis=1))
 

@@ -75,17 +75,23 @@ class StaticsRowEncoder:
         if others:
             return None
         clock = next(iter(parts.encoders.values())).clock
-        made, names = [], []
+        made, places = [], []
         for name, transformer, chosen in step.transformers_:
+            # First: scikit-learn 1.6 warns when the columns of a remainder are accessed.
+            if name == "remainder":
+                continue
             columns = names_of(step, chosen)
             # Histories pass through; without columns there is nothing to encode.
-            if name == "remainder" or set(columns) <= set(parts.encoders):
+            if set(columns) <= set(parts.encoders):
                 continue
             one = _part_of(transformer, columns, clock)
             if one is None:
                 return None
             made.append(one)
-            names += list(step.get_feature_names_out()[step.output_indices_[name]])
+            places.append(step.output_indices_[name])
+        # Last: in scikit-learn 1.6, other functions may have no names of outputs.
+        every = step.get_feature_names_out()
+        names = [one for place in places for one in every[place]]
         if not set(wanted) <= set(names):
             return None
         return cls(made, [names.index(one) for one in wanted])
@@ -137,11 +143,11 @@ def _part_of(transformer: Any, columns: list[Any], clock: Clock) -> _Part | None
 
 
 class _Numbers(NamedTuple):
-    """Numbers of columns, NaN where they are missing: as they are, or days."""
+    """Numbers of columns, NaN where they are missing; datetimes become days."""
 
     columns: Sequence[Any]
-    # Columns are datetimes, and numbers are the days to the cutoff on this clock; None:
-    # columns are numbers.
+    # Clock of the cutoff, if the columns hold datetimes, which become days before it;
+    # None if they hold numbers.
     clock: Clock | None = None
 
     def __call__(self, statics: Mapping[str, Any], cutoff: Any) -> list[float]:
