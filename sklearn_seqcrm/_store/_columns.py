@@ -203,11 +203,11 @@ def factorize(
 def joint_codes(
     parts: Mapping[str, pd.Index], what: str, name: str
 ) -> tuple[dict[str, np.ndarray], pd.Index]:
-    """Return codes of the ids of several parts, and the distinct ids, sorted.
+    """Return codes of the ids of each part, and the distinct ids of all, sorted.
 
-    `parts` are ids in exact form, by the name of their origin; so are the codes, int32,
-    equal for equal ids of two parts. Errors name the ids `what`, and their column
-    `name`.
+    `parts` are ids in exact form, by the name of their origin. The codes, int32, have
+    the same names, and are positions in the distinct ids. Errors name the ids `what`,
+    and their column `name`.
     """
     codes, ids = factorize(pd.Series(join_ids(parts, what)), name)
     ends = np.cumsum([len(own) for own in parts.values()])
