@@ -52,7 +52,10 @@ print(f"{len(X):,} rows; {(~y['event']).mean():.0%} had not come again")
 # after it.
 X_test = EventLog(events, "household_id", "day").snapshots([TODAY])
 y_test = time_to_next(X_test, censored="keep")
-print(f"{len(X_test):,} test rows; {(~y_test['event']).mean():.0%} never came again")
+print(
+    f"{len(X_test):,} test rows; {(~y_test['event']).mean():.0%} did not come back in "
+    "these months"
+)
 
 # %%
 # Three models
