@@ -77,7 +77,7 @@ class StaticsRowEncoder:
         clock = next(iter(parts.encoders.values())).clock
         made, places = [], []
         for name, transformer, chosen in step.transformers_:
-            # First: scikit-learn 1.6 warns when the columns of a remainder are accessed.
+            # Scikit-learn 1.6 warns if the columns of a remainder are accessed.
             if name == "remainder":
                 continue
             columns = names_of(step, chosen)
