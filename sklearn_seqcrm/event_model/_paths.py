@@ -147,16 +147,15 @@ class Paths:
     def advance(self, interarrival: np.ndarray, grid: InterarrivalGrid) -> Paths:
         """Return paths at their next event, `interarrival` ticks after the last."""
         device = self.output.device
-        ticks = np.where(np.isnan(interarrival), 0, interarrival)
-        is_tie = torch.from_numpy(ticks == 0).to(device)
-        cells = torch.from_numpy(grid.cells(ticks, self.times))
+        is_tie = torch.from_numpy(interarrival == 0).to(device)
+        cells = torch.from_numpy(grid.cells(interarrival, self.times))
         lengths = grid.lengths(cells).to(device)
         # The moment of the last event before the cutoff is over.
         has_begun = torch.from_numpy(self.n_events > 0).to(is_tie.device)
         return replace(
             self,
             is_tie=is_tie & has_begun,
-            times=saturating_add(self.times, ticks.astype(self.times.dtype)),
+            times=saturating_add(self.times, interarrival.astype(self.times.dtype)),
             interarrival=interarrival,
             copies={i: one.advance(is_tie) for i, one in self.copies.items()},
             rate=self.rate.after(lengths),

@@ -262,7 +262,9 @@ class Simulator:
                 paths, time_since_last, 2 * longest, comes_back=True
             )
         is_empty = (event_counts(data) == 0)[row] & (paths.n_events == 0)
-        return paths.advance(np.where(is_empty, np.nan, ticks), self.learned.grid)
+        # An array with NaN is float64, which would round the whole ticks of a time.
+        paths = paths.advance(np.where(is_empty, 0, ticks), self.learned.grid)
+        return replace(paths, interarrival=np.where(is_empty, np.nan, ticks))
 
     def _append_baskets(
         self, paths: Paths, cutoff: np.ndarray, baskets: OpenBaskets

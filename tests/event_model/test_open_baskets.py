@@ -6,6 +6,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_seqcrm.event_model import LSTMEventModel
+from sklearn_seqcrm.event_model._simulate import Simulator
 from tests.logs import log_of_table
 
 ITEMS = [*"abcdefghijkl"]
@@ -133,3 +134,22 @@ def test_events_before_a_lookback_do_not_matter(model, lines):
     )
     own = both[both["row"] < 7]["probability"]
     assert_allclose(own, alone["probability"], atol=1e-6)
+
+
+def test_the_next_line_is_at_the_cutoff_to_the_nanosecond(monkeypatch):
+    """A year of them has more digits than float64."""
+    days = pd.to_datetime(["2020-01-01", "2020-03-01", "2021-06-07"])
+    table = pd.DataFrame({"who": 0, "time": days.as_unit("ns"), "item": [*"aba"]})
+    table.loc[:1, "time"] += pd.Timedelta(3, "ns")
+    log = log_of_table(table)
+    X = log.attach(pd.DataFrame({"who": [0]}), cutoff=days[2])
+    model = LSTMEventModel(hidden_size=2, max_epochs=1, random_state=0).fit(X)
+    draw_fields, found = Simulator.draw_fields, []
+
+    def spy(self, paths, *args, **kwargs):
+        found.append(paths.times.tolist())
+        return draw_fields(self, paths, *args, **kwargs)
+
+    monkeypatch.setattr(Simulator, "draw_fields", spy)
+    model.predict_next(X, "item", **OPEN)
+    assert found == [[table["time"].astype("int64")[2]]]
