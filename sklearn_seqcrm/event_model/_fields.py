@@ -27,7 +27,7 @@ class TrainingEvents(NamedTuple):
 
 
 class FieldDensity(nn.Module, ABC):
-    """The distribution of a field of the next event, given a context of length size."""
+    """The distribution of a field of the next event, given a context."""
 
     copies: CopyMechanism | None  # None: no value is copied from the history
     # Factors of the context outside of training; None: it is never shrunk.

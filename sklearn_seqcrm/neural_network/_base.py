@@ -224,7 +224,10 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
 
     @property
     def _is_continuation(self) -> bool:
-        """Whether existing networks are trained further; `_start` deletes others."""
+        """Whether a training continues that of existing networks.
+
+        `_start` deletes networks whose training does not continue.
+        """
         return hasattr(self, "nets_")
 
     def _check_parameters(self) -> None:
@@ -379,9 +382,8 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
 
     def _draw_seeds(self, data: RowData, is_full_data: bool) -> list[Seeds]:
         """Draw seeds for each network, existing or new."""
-        if (
-            self._is_continuation
-        ):  # draws other batches and dropout than the epochs before
+        if self._is_continuation:
+            # Other batches and dropout masks than in the epochs before.
             n_before = [len(net.history) for net in self.nets_]
         else:
             n_before = [0] * self._n_networks(data, is_full_data)

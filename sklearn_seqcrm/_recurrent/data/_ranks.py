@@ -213,7 +213,10 @@ def number_of_all(numbers: np.ndarray, ranks: Ranks) -> np.ndarray:
 
 
 def _shared_source(own: HistorySource, ranks: Ranks) -> HistorySource:
-    """Return the numbers of steps and events of the rows of all ranks."""
+    """Return a source of the rows of all ranks, without their steps and events.
+
+    It has the numbers of both.
+    """
     lengths = ranks.concatenate(own.lengths)
     # Customers without events stand at the first step of a log, and so share the
     # sequence of its first customer: in one log, that of rank 0.

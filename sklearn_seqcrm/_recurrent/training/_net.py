@@ -263,9 +263,14 @@ def outputs_of_networks(nets: Sequence[HistoryNet], data: RowData) -> list[np.nd
         for net in nets:
             with net._prefetched(net.get_iterator(data)) as batches:
                 found += [_outputs_of_batch(net, batch) for batch, _ in batches]
-    rows, outputs = map(np.concatenate, zip(*found, strict=True))
-    by_net = (np.split(joined, len(nets)) for joined in (rows, outputs))
-    return [own[inverse_permutation(order)] for order, own in zip(*by_net, strict=True)]
+    # Network after network, each with all rows in the order of its batches.
+    rows, outputs = (
+        np.split(np.concatenate(parts), len(nets)) for parts in zip(*found, strict=True)
+    )
+    return [
+        own[inverse_permutation(order)]
+        for order, own in zip(rows, outputs, strict=True)
+    ]
 
 
 def _outputs_of_batch(net: HistoryNet, batch: Batch) -> tuple[np.ndarray, np.ndarray]:

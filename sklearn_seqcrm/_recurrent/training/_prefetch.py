@@ -123,7 +123,7 @@ def prefetch(
 
         def parts(n: int) -> Iterator[BatchPart]:
             for _ in range(n):
-                # A future that stayed would keep an exception, and with it this thread.
+                # `pop` avoids a cycle: list, future, its error, the traceback, list.
                 part = transfer.receive(ahead.pop().result()[2])
                 ahead.append(thread.submit(next, gathered, None))
                 yield part
