@@ -5,7 +5,8 @@ basket. Models are trained on the events before the cutoff, and list ten items f
 first basket of each customer after it. ``--periods 8 --length 7D`` lists them for the
 first baskets of eight weeks, at the start of each. The counts use all events until
 then. The network is trained before the first period only, and then reads the events
-since; with ``--refit``, a new one is trained before each period.
+since. With ``--again fit``, a new one is trained before each period; with ``--again
+partial_fit``, the first one is trained for one more epoch.
 
 ``--task journey``: categories of products of the Complete Journey; ``retail``: stock
 codes of Online Retail II, with ``online_retail_II.parquet`` in the folder ``--data``.
@@ -99,7 +100,7 @@ def read_options():
     parser.add_argument("--periods", type=int, default=1)
     parser.add_argument("--length", type=pd.Timedelta, default="7D")
     parser.add_argument("--basket", action="store_true")
-    parser.add_argument("--refit", action="store_true")
+    parser.add_argument("--again", choices=["fit", "partial_fit"])
     parser.add_argument("--cornac")
     options = parser.parse_args()
     if options.cornac and options.periods > 1:
@@ -227,8 +228,10 @@ def lstm(periods, seed, options):
     tables = {way: [] for way in ways}
     for i, period in enumerate(periods):
         X = rows_of(period)
-        if i == 0 or options.refit:
+        if i == 0 or options.again == "fit":
             model = LSTMEventModel(**params).fit(X)
+        elif options.again == "partial_fit":
+            model.partial_fit(X)
         X = X[X["customer"].isin(period.bought["row"])]
         for way, basket in ways.items():
             lists = model.predict_next(X, "item", N_BEST, basket=basket)
