@@ -82,11 +82,10 @@ class EnsembleTraining:
         """Train all networks."""
         model = self.model
         if model.select_fields and not self.refits:
-            reason = model.validation_["reason"] or "refit=False or warm_start=True"
             warn_user(
                 f"select_fields={model.select_fields!r} has no effect, because of: "
-                f"{reason}. It needs rows that are set aside forward in time, and a "
-                "training on all rows."
+                f"{_reason_without_refit(model)}. It needs rows that are set aside "
+                "forward in time, and a training on all rows."
             )
         try:
             stopped = self._train_with_validation()
@@ -283,12 +282,16 @@ def check_first_training(model: Any, refits: bool) -> None:
     """
     if model._on_first_training is None or refits:
         return
-    reason = model.validation_["reason"] or "refit=False or warm_start=True"
     raise ValueError(
         "cv='latest' needs a network that is trained until the latest cutoffs and "
-        f"then on all rows. This one is not, because of: {reason}. cv=None holds "
-        "out customers."
+        f"then on all rows. This one is not, because of: {_reason_without_refit(model)}"
+        ". cv=None holds out customers."
     )
+
+
+def _reason_without_refit(model: Any) -> str:
+    """Return why the networks are not trained again on all rows, for messages."""
+    return model.validation_["reason"] or "refit=False or warm_start=True"
 
 
 @contextmanager
