@@ -119,9 +119,9 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         customers, up to 0.2. Forward in time: least share of the rows at the latest
         cutoffs; ``"auto"``: 0.05, of which those of at most 1,000 customers are used.
     refit : bool, default=True
-        After validation forward in time, train a new network on all rows, for the
-        number of epochs in the middle of those with a small validation loss. False, or
-        customers: return to the weights of the best epoch.
+        After validation forward in time, train a new network on all rows. Of the
+        numbers of epochs with a small validation loss, it is trained for the one
+        nearest to 10. False, or customers: return to the weights of the best epoch.
     select_fields : bool or "half", default=False
         With `refit`, forward in time: find fields of events that do not help, those
         whose permutation raises the validation loss by less than two standard errors,

@@ -82,7 +82,7 @@ PREDICT = {
     ),
     "infinite statics after scaling": (
         predict(X.assign(age=without(X["age"], 1e300))),
-        r"beyond the range of float32, 3e38 \(count\): 'age' \(1\). clip them",
+        r"beyond the range of float32, 3e38 \(count\): 'age' \(1\). Clip them",
     ),
     "an array": (
         predict(np.zeros((3, 7))),

@@ -123,16 +123,18 @@ def test_later_labels_do_not_change_a_network_of_earlier_rows(refit):
     ("losses", "n_epochs"),
     [
         ([5], 1),
-        ([5, 5, 5], 2),
+        ([5, 5, 5], 3),
         ([5, 4, 3, 4, 5], 3),
-        ([5, 3, 3.1, 3.3, 3, 5], 3),  # the middle of 2, 3 and 5
-        ([-1, -2, -3, -3, -3], 4),
-        ([5e9, 3e9, 3e9, 3e9], 3),
-        ([np.inf, 5, 3, np.nan, 3], 4),
+        ([5, 3, 3.1, 3.3, 3, 5], 5),  # of 2, 3 and 5
+        ([-1, -2, -3, -3, -3.1], 5),
+        ([5e9, 3e9, 3e9, 3.3e9], 3),
+        ([np.inf, 5, 3, np.nan, 3], 5),
         ([np.nan, np.inf], 1),
+        ([5, 3] + [3.1] * 20, 10),
+        ([5] * 12 + [3, 3.1, 3], 13),
     ],
 )
-def test_the_middle_of_a_flat_minimum(losses, n_epochs):
+def test_the_usual_number_of_epochs_in_a_flat_minimum(losses, n_epochs):
     history = History()
     for loss in losses:
         history.new_epoch()

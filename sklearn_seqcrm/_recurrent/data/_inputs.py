@@ -322,7 +322,7 @@ def static_values(statics: pd.DataFrame, exposure: Any) -> np.ndarray:
         statics.columns,
         np.isinf(values).sum(axis=0),
         "values beyond the range of float32, 3e38",
-        "clip them, or leave those rows out",
+        "Clip them, or leave those rows out",
     )
     return values
 
