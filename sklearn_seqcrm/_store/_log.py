@@ -67,7 +67,7 @@ class Log(ABC):
 
     @property
     def observed_until(self) -> Any:
-        """The last time that the log has observed."""
+        """The last time that was observed."""
         return self._timeline.clock.as_scalar(self._timeline.observed_until)
 
     @property

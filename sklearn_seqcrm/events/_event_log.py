@@ -283,11 +283,12 @@ class EventLog(StoredLog):
         -----
         UserWarning
             If `observed_until` is None, one kind ends earlier than the last one by more
-            than a tenth of the time span of all, and its log was built without
-            `observed_until`: the log of a rare kind then ends with its last event, and
-            limits the merged log. Also if customers of two logs seem to be different
-            only because their ids are written differently, such as ``"7"`` and
-            ``"007"``, or if a log has no customer in common with the others.
+            than a tenth of the time span of all, and 7 days if times are datetimes, and
+            its log was built without `observed_until`: the log of a rare kind then ends
+            with its last event, and limits the merged log. Also if customers of two
+            logs seem to be different only because their ids are written differently,
+            such as ``"7"`` and ``"007"``, or if a log of ten customers or more has none
+            in common with the others.
 
         Notes
         -----

@@ -106,6 +106,11 @@ class HistoryDtype(ExtensionDtype):
         -------
         HistoryDtype
             The dtype of that name.
+
+        Raises
+        ------
+        TypeError
+            If `string` is not such a name.
         """
         if not isinstance(string, str):
             raise TypeError(
@@ -351,6 +356,13 @@ class HistoryArray(ExtensionArray):
         -------
         HistoryArray of shape (len(indices),)
             The rows.
+
+        Raises
+        ------
+        IndexError
+            If a position is out of bounds.
+        ValueError
+            If `allow_fill` is True, and a position is below -1.
         """
         indices = np.asarray(indices, dtype="int64")
         if not allow_fill:

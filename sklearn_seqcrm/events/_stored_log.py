@@ -179,6 +179,8 @@ class StoredLog(ViewableLog):
 
         Raises
         ------
+        FileNotFoundError
+            If there is no such file.
         ValueError
             If the file is an ordinary table, without a note of its customer and time
             columns, if any byte of it was changed or lost since it was written, or if a
@@ -272,7 +274,7 @@ class StoredLog(ViewableLog):
         rows on the disk, too, and encodes them when a batch needs them.
 
         Methods that return another log hold that log in memory: `append`, `only`,
-        `resample` and `concat`. So do tables of rows that were joined from two logs.
+        `for_customers`, `resample` and `concat`. So do tables of rows that were joined from two logs.
 
         Examples
         --------

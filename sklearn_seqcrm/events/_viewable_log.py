@@ -81,14 +81,16 @@ class ViewableLog(RawLog):
         Raises
         ------
         KeyError
-            If `rows` lacks a column.
+            If `rows` lacks a column, or `cutoff` is text that is neither a column nor a
+            time.
         TypeError
-            If `rows` is not a table, its customers are of another type, `cutoff` is
-            neither a column nor one time, or `allow_exact_matches` is no boolean.
+            If `rows` is not a table, its customers are of another type, `cutoff` is a
+            list, `lookback` is a plain number and the times are datetimes, or the other
+            way round, or `allow_exact_matches` is no boolean.
         ValueError
             If customers or cutoffs are missing, the cutoffs do not suit the times of
             the log or are beyond the range of its unit, text has no time zone and the
-            log has one, or the column `name` exists already.
+            log has one, `lookback` is negative, or the column `name` exists already.
 
         Warns
         -----
@@ -292,12 +294,8 @@ class ViewableLog(RawLog):
 
         Raises
         ------
-        KeyError
-            If the log has no field `kind_field`.
-        TypeError
+        KeyError, TypeError, ValueError
             As in `snapshots`.
-        ValueError
-            As in `snapshots`; also if there are no events of `kinds`.
 
         Examples
         --------
@@ -338,7 +336,8 @@ class ViewableLog(RawLog):
             Earliest cutoff; None, or a time before the first event of a customer: right
             after that event.
         end : datetime or number, default=None
-            Latest cutoff; None: `observed_until` of the log.
+            Latest cutoff; None: `observed_until` of the log. Customers whose first
+            event is at or after it have no row.
         random_state : int, RandomState or None, default=None
             Source of the cutoffs.
         min_events, active_within, lookback, name, kinds, kind_field : object
@@ -352,7 +351,7 @@ class ViewableLog(RawLog):
         Raises
         ------
         KeyError, TypeError, ValueError
-            As in `snapshots`.
+            As in `snapshots`; a TypeError also if `random_state` is a Generator.
 
         Warns
         -----
