@@ -244,11 +244,13 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         Raises
         ------
         ValueError
-            If there is no history column or no row, `time_zone` is not a zone or the
-            times of a log have none, or `pretrained` was fitted on no column of that
-            name.
+            If there is no history column or no row, a history is missing, a parameter
+            is out of range, `time_zone` is not a zone or the times of a log have none,
+            or `pretrained` was fitted on no column of that name.
         TypeError
-            If the histories are encoded already, or `pretrained` encodes no histories.
+            If `X` is not a DataFrame, the histories are encoded already, `half_lives`
+            or `moments` do not fit the times of the log, or `pretrained` encodes no
+            histories.
         """
         self._learn(X)
         return self
@@ -302,11 +304,11 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         Raises
         ------
         ValueError
-            If a column seen in `fit` is missing, a log has other fields, or there is
-            no row.
+            If a column seen in `fit` or a history is missing, a log has other fields,
+            or there is no row.
         TypeError
-            If a history column does not hold histories, or the output is set to
-            polars.
+            If `X` is not a DataFrame, a history column does not hold histories, or the
+            output is set to polars.
         """
         check_is_fitted(self)
         self._refuse_polars()

@@ -62,6 +62,8 @@ def make_history_pipeline(
 
     Raises
     ------
+    TypeError
+        If `estimator` has a parameter `exposure` that is not the name of a column.
     ValueError
         If `many_levels` has another value.
 

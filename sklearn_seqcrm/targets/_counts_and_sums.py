@@ -86,25 +86,26 @@ def churned(
     Returns
     -------
     Series of shape (n,), or (n_complete,) for ``censored="drop"``
-        For several horizons a DataFrame of shape (n, k) with the horizons, as
-        Timedeltas or numbers, as its columns, and values as follows:
+        Named ``"churned"``, with the index of `X`: 1 without an event, 0 with at least
+        one; integers, or floats for ``censored="nan"``. A customer who is not in the
+        log has no event.
 
-        ``"churned"``, with the index of `X`: 1 without an event, 0 with at least one;
-        integers, or floats for ``censored="nan"``. A customer who is not in the log
-        has no event.
+        For several horizons, a DataFrame of shape (n, k), or (n_complete, k), of the
+        same values, with the horizons, as Timedeltas or numbers, as its columns.
 
     Raises
     ------
     KeyError
         If the log has no field `kind_field`, or `X` no column `history`.
     TypeError
-        If the histories are encoded, or a duration does not fit the times of the log
-        (datetimes or plain numbers).
+        If the histories are encoded, a duration does not fit the times of the log
+        (datetimes or plain numbers), or `observed_until` is not a list or an array.
     ValueError
-        If windows run past the end of the log or `observed_until`, `horizon` is not
-        longer than 0, there is no event of one of `kinds`, `X` has no history column or
-        several, histories are missing or were joined from several logs, or `censored`
-        is "drop" and the index repeats a label.
+        If windows run past the end of the log or `observed_until`, a horizon is not
+        longer than 0 or given twice, `gap` is negative, `observed_until` has another
+        length than `X`, there is no event of one of `kinds`, `X` has no history column
+        or several, histories are missing or were joined from several logs, or
+        `censored` is "drop" and the index repeats a label.
 
     Warns
     -----
@@ -232,24 +233,25 @@ def future_count(
     Returns
     -------
     Series of shape (n,), or (n_complete,) for ``censored="drop"``
-        For several horizons a DataFrame of shape (n, k) with the horizons, as
-        Timedeltas or numbers, as its columns, and values as follows:
+        Named ``"future_count"``, with the index of `X`: integers; for
+        ``censored="nan"`` floats. A customer who is not in the log has no event.
 
-        ``"future_count"``, with the index of `X`: integers; for ``censored="nan"``
-        floats. A customer who is not in the log has no event.
+        For several horizons, a DataFrame of shape (n, k), or (n_complete, k), of the
+        same values, with the horizons, as Timedeltas or numbers, as its columns.
 
     Raises
     ------
     KeyError
         If the log has no field `kind_field`, or `X` no column `history`.
     TypeError
-        If the histories are encoded, or a duration does not fit the times of the log
-        (datetimes or plain numbers).
+        If the histories are encoded, a duration does not fit the times of the log
+        (datetimes or plain numbers), or `observed_until` is not a list or an array.
     ValueError
-        If windows run past the end of the log or `observed_until`, `horizon` is not
-        longer than 0, there is no event of one of `kinds`, `X` has no history column or
-        several, histories are missing or were joined from several logs, or `censored`
-        is "drop" and the index repeats a label.
+        If windows run past the end of the log or `observed_until`, a horizon is not
+        longer than 0 or given twice, `gap` is negative, `observed_until` has another
+        length than `X`, there is no event of one of `kinds`, `X` has no history column
+        or several, histories are missing or were joined from several logs, or
+        `censored` is "drop" and the index repeats a label.
 
     Warns
     -----
@@ -363,23 +365,24 @@ def future_sum(
     Returns
     -------
     Series of shape (n,), or (n_complete,) for ``censored="drop"``
-        For several horizons a DataFrame of shape (n, k) with the horizons, as
-        Timedeltas or numbers, as its columns, and values as follows:
+        Named ``"future_sum"``, with the index of `X`, as floats: 0 for a complete
+        window without events, and for a customer who is not in the log.
 
-        ``"future_sum"``, with the index of `X`, as floats: 0 for a complete window
-        without events, and for a customer who is not in the log.
+        For several horizons, a DataFrame of shape (n, k), or (n_complete, k), of the
+        same values, with the horizons, as Timedeltas or numbers, as its columns.
 
     Raises
     ------
     KeyError
         If the log has no field `field` or `kind_field`, or `X` no column `history`.
     TypeError
-        If the histories are encoded, or a duration does not fit the times of the log
-        (datetimes or plain numbers).
+        If the histories are encoded, a duration does not fit the times of the log
+        (datetimes or plain numbers), or `observed_until` is not a list or an array.
     ValueError
-        If windows run past the end of the log or `observed_until`, `horizon` is not
-        longer than 0, there is no event of one of `kinds`, `field` is not numeric, `X`
-        has no history column or several, histories are missing or were joined from
+        If windows run past the end of the log or `observed_until`, a horizon is not
+        longer than 0 or given twice, `gap` is negative, `observed_until` has another
+        length than `X`, there is no event of one of `kinds`, `field` is not numeric,
+        `X` has no history column or several, histories are missing or were joined from
         several logs, or `censored` is "drop" and the index repeats a label.
 
     Warns

@@ -77,13 +77,14 @@ def next_value(
     KeyError
         If the log has no field `field` or `kind_field`, or `X` no column `history`.
     TypeError
-        If the histories are encoded, or a duration does not fit the times of the log
-        (datetimes or plain numbers).
+        If the histories are encoded, a duration does not fit the times of the log
+        (datetimes or plain numbers), or `observed_until` is not a list or an array.
     ValueError
         If windows run past the end of the log or `observed_until`, `horizon` is not
-        longer than 0, there is no event of one of `kinds`, the field holds vectors, `X`
-        has no history column or several, histories are missing or were joined from
-        several logs, or `censored` is "drop" and the index repeats a label.
+        longer than 0, `gap` is negative, `observed_until` has another length than `X`,
+        there is no event of one of `kinds`, the field holds vectors, `X` has no history
+        column or several, histories are missing or were joined from several logs, or
+        `censored` is "drop" and the index repeats a label.
 
     Warns
     -----
@@ -220,13 +221,14 @@ def time_to_next(
     KeyError
         If the log has no field `kind_field`, or `X` no column `history`.
     TypeError
-        If the histories are encoded, or a duration does not fit the times of the log
-        (datetimes or plain numbers).
+        If the histories are encoded, a duration does not fit the times of the log
+        (datetimes or plain numbers), or `observed_until` is not a list or an array.
     ValueError
         If windows run past the end of the log or `observed_until`, `horizon` is not
-        longer than 0, there is no event of one of `kinds`, `X` has no history column or
-        several, histories are missing or were joined from several logs, or `censored`
-        is "drop" and the index repeats a label.
+        longer than 0, `gap` is negative, `observed_until` has another length than `X`,
+        there is no event of one of `kinds`, `X` has no history column or several,
+        histories are missing or were joined from several logs, or `censored` is "drop"
+        and the index repeats a label.
 
     Warns
     -----
