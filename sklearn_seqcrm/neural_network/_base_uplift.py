@@ -95,14 +95,16 @@ class BaseLSTMUplift(BaseLSTM):
         Raises
         ------
         TypeError
-            If histories are raw, a static is not a number, `y` is of another type, or
-            treatments mix text and other labels.
+            If histories are raw, a static is not a number, `y` is of another type,
+            treatments mix text and other labels, `horizon` does not fit the times of
+            the log, or callbacks are not those of skorch.
         ValueError
             If treatments are not given or missing, all rows have the same, `control` is
             none of them, an event at the cutoff or a static shows them, `y` has missing
             values or is outside the domain of the loss, a parameter is out of range,
-            `pretrained` has other events or sizes, or the machine lacks `device` or, to
-            train, `precision`.
+            ``validation="forward"`` is impossible, `pretrained` has other events or
+            sizes, training diverges, or the machine lacks `device` or, to train,
+            `precision`.
         """
         self._check_treatment(X, treatment, sample_weight, "fit")
         objective = OutcomesByTreatment(self._of_one(), self.control)
@@ -251,7 +253,7 @@ class BaseLSTMUplift(BaseLSTM):
         y : array-like of shape (n,)
             Outcomes.
         treatment : array-like of shape (n,)
-            Label of the treatment of each row, by position.
+            Label of the treatment of each row, by position. It is required.
         sample_weight : array-like of shape (n,) or None, default=None
             Weights of the rows.
 
@@ -265,7 +267,7 @@ class BaseLSTMUplift(BaseLSTM):
         Raises
         ------
         ValueError
-            If treatments are missing, or were not among those of `fit`.
+            If treatments are not given or missing, or were not among those of `fit`.
         """
         refuse_no_treatment(treatment, f"{type(self).__name__}.score")
         assert treatment is not None

@@ -31,9 +31,9 @@ from sklearn_seqcrm._sklearn_compat import (
 class HistoryPadder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimator):
     """Turn encoded histories and numeric statics into padded tensors.
 
-    The tensors are inputs for your own torch and skorch nets. `LSTMClassifier` and
-    `LSTMRegressor` accept them as well, but are faster on encoded histories, which they
-    pad batch by batch.
+    The tensors are inputs for your own torch and skorch nets. The networks of this
+    module, such as `LSTMClassifier`, accept them as well, but are faster on encoded
+    histories, which they pad batch by batch.
 
     Parameters
     ----------
@@ -156,6 +156,13 @@ class HistoryPadder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimator
         -------
         SliceDict of ndarray
             ``values``, ``codes``, ``lengths`` and ``static``, as in the Notes.
+
+        Raises
+        ------
+        TypeError
+            If histories are raw, or a static is not numeric.
+        ValueError
+            If a column of `fit` is missing.
         """
         check_is_fitted(self)
         inputs = self._read(X, reset=False)

@@ -119,9 +119,10 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         customers, up to 0.2. Forward in time: least share of the rows at the latest
         cutoffs; ``"auto"``: 0.05, of which those of at most 1,000 customers are used.
     refit : bool, default=True
-        After validation forward in time, train a new network on all rows. Of the
-        numbers of epochs with a small validation loss, it is trained for the one
-        nearest to 10. False, or customers: return to the weights of the best epoch.
+        After validation forward in time, train a new network on all rows. Its number
+        of epochs is the one nearest to 10 of those with a small validation loss: above
+        the least by at most a tenth of the range of losses. False, or customers set
+        aside: return to the weights of the best epoch.
     select_fields : bool or "half", default=False
         With `refit`, forward in time: find fields of events that do not help, those
         whose permutation raises the validation loss by less than two standard errors,
@@ -208,11 +209,11 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
 
     Several labels, such as which categories will be bought, are a `y` of shape (n, k)
     with 0 and 1 (multilabel, in scikit-learn's words), predicted by one network. The
-    loss of a row is the mean of theirs. As `sklearn.neural_network.MLPClassifier` does
-    it, `predict_proba` and `predict` have the shape (n, k). The scorers ``"roc_auc"``
-    and ``"average_precision"`` of scikit-learn average over labels. Its
-    ``"neg_log_loss"`` does not score several labels, of any estimator: it leaves out
-    the labels that a row does not have.
+    loss of a row is the mean of theirs. As in
+    `sklearn.neural_network.MLPClassifier`, `predict_proba` and `predict` have the shape
+    (n, k). The scorers ``"roc_auc"`` and ``"average_precision"`` of scikit-learn
+    average over labels. Its ``"neg_log_loss"`` does not score several labels, of any
+    estimator: it leaves out the labels that a row does not have.
 
     Rows of one customer at several cutoffs share their events, and are trained and
     scored in one pass over them.
@@ -383,11 +384,13 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         Raises
         ------
         TypeError
-            If histories are raw, or a static is not a number.
+            If histories are raw, a static is not a number, `horizon` does not fit the
+            times of the log, or callbacks are not those of skorch.
         ValueError
             If `y` has one class, missing values, or columns with values other than 0
-            and 1, a parameter is out of range, `pretrained` has other events or sizes,
-            or the machine lacks `device` or, to train, `precision`.
+            and 1, a parameter is out of range, ``validation="forward"`` is impossible,
+            `pretrained` has other events or sizes, training diverges, or the machine
+            lacks `device` or, to train, `precision`.
         """
         self._check_parameters()
         if is_multioutput(y):
@@ -430,8 +433,9 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
             If histories are raw, or a static is not a number.
         ValueError
             If `classes` are missing or differ from those before, `y` has labels that
-            are not among them, a parameter is out of range, or the machine lacks
-            `device` or, to train, `precision`.
+            are not among them, `class_weight` is ``"balanced"``, a parameter is out of
+            range, training diverges, or the machine lacks `device` or, to train,
+            `precision`.
         """
         self._check_parameters()
         weights = self.class_weight

@@ -377,13 +377,15 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         Raises
         ------
         TypeError
-            If histories are raw, a static is not numeric, or `y` holds durations,
-            datetimes or text.
+            If histories are raw, a static is not numeric, `y` holds durations,
+            datetimes or text, `horizon` does not fit the times of the log, or callbacks
+            are not those of skorch.
         ValueError
             If `y` has missing or infinite values, or ones that the loss does not take,
-            a parameter is out of range, `pretrained` has other events or sizes,
-            there is no column `exposure` or it is not larger than 0 in a row with a
-            weight, or the machine lacks `device` or, to train, `precision`.
+            a parameter is out of range, ``validation="forward"`` is impossible,
+            `pretrained` has other events or sizes, there is no column `exposure` or it
+            is not larger than 0 in a row with a weight, training diverges, or the
+            machine lacks `device` or, to train, `precision`.
         """
         self._check_parameters()
         return self._fit(X, y, sample_weight, self._new_objective())

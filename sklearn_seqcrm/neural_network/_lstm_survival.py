@@ -366,13 +366,15 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
         Raises
         ------
         TypeError
-            If histories are raw, a static is not numeric, or events or times are of
-            another kind.
+            If histories are raw, a static is not numeric, events or times are of
+            another type, `horizon` does not fit the times of the log, or callbacks are
+            not those of skorch.
         ValueError
             If `y` has missing, infinite or negative times, no events, or two
             columns of which either may be the event, a parameter is out of range,
-            `pretrained` has other events or sizes, or the machine lacks `device` or, to
-            train, `precision`.
+            ``validation="forward"`` is impossible, `pretrained` has other events or
+            sizes, training diverges, or the machine lacks `device` or, to train,
+            `precision`.
 
         Warns
         -----

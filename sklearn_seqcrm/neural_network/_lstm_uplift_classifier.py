@@ -335,7 +335,7 @@ class LSTMUpliftClassifier(BaseLSTMUplift):
         y : array-like of shape (n,)
             Class labels.
         treatment : array-like of shape (n,)
-            Label of the treatment of each row, by position.
+            Label of the treatment of each row, by position. It is required.
         classes : array-like of shape (2,) or None, default=None
             Both classes. None: those of the first call, or of `fit`.
         treatments : array-like of shape (n_arms,) or None, default=None
@@ -355,9 +355,9 @@ class LSTMUpliftClassifier(BaseLSTMUplift):
             If histories are raw, a static is not a number, or treatments mix text and
             other labels.
         ValueError
-            If `y` or `treatment` has labels that the first call did not have, a
-            parameter is out of range, or the machine lacks `device` or, to train,
-            `precision`.
+            If treatments are not given, `y` or `treatment` has labels that the first
+            call did not have, a parameter is out of range, training diverges, or the
+            machine lacks `device` or, to train, `precision`.
         """
         self._check_treatment(X, treatment, sample_weight, "partial_fit")
         of_one = Classes(None if classes is None else np.unique(classes))

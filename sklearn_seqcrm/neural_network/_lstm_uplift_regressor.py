@@ -293,7 +293,7 @@ class LSTMUpliftRegressor(BaseLSTMUplift):
             Numbers, not negative for the Poisson and the zero-inflated log-normal
             loss, larger than 0 for the gamma loss.
         treatment : array-like of shape (n,)
-            Label of the treatment of each row, by position.
+            Label of the treatment of each row, by position. It is required.
         treatments : array-like of shape (n_arms,) or None, default=None
             All treatments that will ever occur. None: those of the first call, or of
             `fit`.
@@ -312,8 +312,9 @@ class LSTMUpliftRegressor(BaseLSTMUplift):
             datetimes or text, or treatments mix text and other labels.
         ValueError
             If `y` has missing or infinite values, or ones that the loss does not take,
-            `treatment` has labels that the first call did not have, a parameter is out
-            of range, or the machine lacks `device` or, to train, `precision`.
+            treatments are not given or have labels that the first call did not have, a
+            parameter is out of range, training diverges, or the machine lacks `device`
+            or, to train, `precision`.
         """
         self._check_treatment(X, treatment, sample_weight, "partial_fit")
         objective = OutcomesByTreatment(self._of_one(), self.control, treatments)

@@ -174,7 +174,7 @@ class SurvivalCurve:
     Examples
     --------
     >>> import numpy as np
-    >>> from sklearn_seqcrm._recurrent.objectives import SurvivalCurve
+    >>> from sklearn_seqcrm.neural_network import SurvivalCurve
     >>> curve = SurvivalCurve(np.array([0.0, 2.0]), np.array([0.0, np.log(4)]))
     >>> curve.y.round(2).tolist()
     [1.0, 0.25]

@@ -76,8 +76,8 @@ class SurvivalPredictionsMixin:
         Returns
         -------
         ndarray of shape (n,)
-            Probability that the event precedes that of a random training row; see
-            Notes.
+            Probability that the event precedes that of a random training row; see the
+            Notes of `LSTMSurvival`.
         """
         return self._combined(self._fitted_objective.predict, X)
 
@@ -157,6 +157,8 @@ class SurvivalPredictionsMixin:
 
         Raises
         ------
+        TypeError
+            If times are durations, and the times of `y` were numbers.
         ValueError
             If a time lies beyond the last edge.
         """
