@@ -88,8 +88,8 @@ def fit_rank(
         If several ranks have rows of a customer, estimators, columns or types of
         targets differ between ranks, `checkpoint` is that of another training, cannot
         be read or cannot be written, the estimator has `callbacks` or those of
-        scikit-learn, statics are encoded by the target, or as its ``fit`` does. An
-        error of one rank is raised on all.
+        scikit-learn, statics are encoded by the target, other steps of the pipeline are
+        not fitted, or as its ``fit`` does. An error of one rank is raised on all.
     RuntimeError
         If another rank is lost.
 

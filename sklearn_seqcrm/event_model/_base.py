@@ -134,11 +134,12 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         Raises
         ------
         TypeError
-            If the histories are encoded.
+            If `X` is not a DataFrame, the histories are encoded, or callbacks are not
+            those of skorch.
         ValueError
             If there are several history columns or none, no row sees an event, events
             have a field of vectors (which cannot be drawn), a parameter is out of
-            range, the machine lacks `device` or `precision`, or
+            range, training diverges, the machine lacks `device` or `precision`, or
             ``yearly_seasonality=True`` and the record is too short for a season.
         """
         is_continuation = self.warm_start and hasattr(self, "nets_")
@@ -183,9 +184,7 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
 
         Raises
         ------
-        TypeError
-            If the histories are encoded.
-        ValueError
+        TypeError, ValueError
             As for `fit`.
         """
         is_continuation = hasattr(self, "nets_")

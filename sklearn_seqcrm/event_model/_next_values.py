@@ -113,6 +113,9 @@ class RecommendingEventModel(SimulatingEventModel):
 
         Raises
         ------
+        TypeError
+            If `within` does not fit the times of the log, or `candidates` or `exclude`
+            are no values, such as a DataFrame.
         ValueError
             If there is no such categorical field, a value of `candidates` was neither
             in training nor in the histories of `X`, `within` is given together with

@@ -125,6 +125,8 @@ class SimulatingEventModel(BaseEventModel):
 
         Raises
         ------
+        TypeError
+            If `horizon` does not fit the times of the log.
         ValueError
             If `horizon` is not longer than 0, another argument is out of range, or the
             log has a column called like `row` or `path`.
@@ -211,8 +213,9 @@ class SimulatingEventModel(BaseEventModel):
         Raises
         ------
         TypeError
-            If the target does not return values for rows, or neither numbers nor
-            durations nor times, and `return_paths` is False.
+            If `horizon` does not fit the times of the log. If the target does not
+            return values for rows, or neither numbers nor durations nor times, and
+            `return_paths` is False.
         ValueError
             If it returns another number of values or no columns, or an argument is out
             of range.

@@ -90,6 +90,17 @@ def first_touch_credit(
     DataFrame of shape (n, n_channels)
         Credit of each channel; 1 in each row, 0 in one without touches.
 
+    Raises
+    ------
+    KeyError
+        If the log has no `field`, or no `kind_field` while `kinds` are given, or `X` no
+        column `history`.
+    TypeError
+        If `X` is of another type, or the histories are encoded.
+    ValueError
+        If `field` is not categorical, there are no events of one of `kinds`, or `X` has
+        several history columns or none and `history` is None.
+
     See Also
     --------
     channel_attribution : Credit for the prediction of a model.
@@ -130,6 +141,11 @@ def last_touch_credit(
     DataFrame of shape (n, n_channels)
         Credit of each channel; 1 in each row, 0 in one without touches.
 
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        As in `first_touch_credit`.
+
     See Also
     --------
     channel_attribution : Credit for the prediction of a model.
@@ -169,6 +185,11 @@ def linear_credit(
     -------
     DataFrame of shape (n, n_channels)
         Credit of each channel; 1 in each row, 0 in one without touches.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        As in `first_touch_credit`.
 
     See Also
     --------
@@ -219,6 +240,15 @@ def time_decay_credit(
     -------
     DataFrame of shape (n, n_channels)
         Credit of each channel; 1 in each row, 0 in one without touches.
+
+    Raises
+    ------
+    KeyError
+        As in `first_touch_credit`.
+    TypeError
+        As in `first_touch_credit`, or if `half_life` does not fit the times of the log.
+    ValueError
+        As in `first_touch_credit`, or if `half_life` is not longer than 0.
 
     See Also
     --------
@@ -277,8 +307,10 @@ def position_based_credit(
 
     Raises
     ------
+    KeyError, TypeError
+        As in `first_touch_credit`.
     ValueError
-        If a share is out of range.
+        As in `first_touch_credit`, or if a share is out of range.
 
     See Also
     --------
@@ -344,6 +376,14 @@ def markov_credit(
     -------
     Series of shape (n_channels,)
         Shares, which sum to 1, or are 0 if no row with a touch converted.
+
+    Raises
+    ------
+    KeyError, TypeError
+        As in `first_touch_credit`.
+    ValueError
+        As in `first_touch_credit`, or if `converted` has another length or other
+        values.
 
     Warns
     -----

@@ -50,8 +50,8 @@ def cumulative_gain_curve(
     Raises
     ------
     ValueError
-        If lengths differ, a value is missing or infinite, a weight is negative, or no
-        row has weight.
+        If lengths differ, a value is missing or infinite, a weight is negative, no row
+        has weight, or `pos_label` is none of the labels.
     TypeError
         If an argument holds anything but numbers or durations.
 
@@ -134,7 +134,7 @@ def lift_at(
     ------
     ValueError
         If `fraction` is out of range, lengths differ, a value is missing or infinite, a
-        weight is negative, or no row has weight.
+        weight is negative, no row has weight, or `pos_label` is none of the labels.
     TypeError
         If an argument holds anything but numbers or durations.
 

@@ -47,8 +47,8 @@ class WinRateCurve:
     TypeError
         If bids or prices are durations, datetimes or text.
     ValueError
-        If bids or prices are not 1-D, lengths differ, there is no auction, a bid is not
-        finite or below 0, or a price is below 0 or above its bid.
+        If bids or prices are not 1-D, lengths differ, there is no auction, a bid is
+        missing, infinite or below 0, or a price is below 0 or above its bid.
 
     See Also
     --------
@@ -126,6 +126,13 @@ class WinRateCurve:
         -------
         ndarray of the shape of bids
             Probabilities.
+
+        Raises
+        ------
+        TypeError
+            If bids are durations, datetimes or text.
+        ValueError
+            If a bid is missing or infinite.
         """
         return self._win_rates[np.searchsorted(self.prices, _numbers(bids, "bids"))]
 
@@ -141,6 +148,11 @@ class WinRateCurve:
         -------
         ndarray of the shape of bids
             Means of the price where it is below the bid, and 0 elsewhere.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As in `win_rate`.
         """
         return self._costs[np.searchsorted(self.prices, _numbers(bids, "bids"))]
 
@@ -322,7 +334,7 @@ class BudgetPacer:
         TypeError
             If the price is not a number.
         ValueError
-            If it is not finite or below 0.
+            If it is missing, infinite or below 0.
         """
         amount = _number(price, "price")
         if not 0 <= amount < np.inf:

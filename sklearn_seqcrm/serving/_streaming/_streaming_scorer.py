@@ -270,7 +270,7 @@ class StreamingScorer(PredictionsMixin):
         Raises
         ------
         KeyError
-            If the table lacks a column.
+            If the table lacks a column, or there is no history column `history`.
         TypeError
             If `events` is not a table, ids have another type than those before, or a
             value has a type that its field does not take.
@@ -374,8 +374,8 @@ class StreamingScorer(PredictionsMixin):
             The statics that the pipeline was fitted on. None: without statics.
         cutoff : datetime, number or None, default=None
             Cutoff, after `event` and all events before (with `allow_exact_matches`, not
-            before them). None: the time of the last event of all customers, at which
-            events are seen.
+            before them). None: the time of the latest event of any customer; events at
+            that time are included.
         history : str or None, default=None
             History column of the event; None: the only one.
         horizon : duration, float, array-like of shape (n_times,) or None, default=None
@@ -396,7 +396,8 @@ class StreamingScorer(PredictionsMixin):
         Raises
         ------
         KeyError
-            If the event or the statics lack a column.
+            If the event or the statics lack a column, or there is no history column
+            `history`.
         TypeError, ValueError
             As in `update` and `predict`. No state has changed then. A late event that
             is ignored changes nothing, and the customer is scored without it.
@@ -437,9 +438,13 @@ class StreamingScorer(PredictionsMixin):
 
         Raises
         ------
+        KeyError
+            If there is no history column `history`.
         TypeError
             If ids have another type than those of the events. No customer is forgotten
             then.
+        ValueError
+            If an id is missing.
         """
         what = "customers to forget"
         ids = pd.Index(as_list(customers, "customers"), tupleize_cols=False)
