@@ -82,7 +82,7 @@ def make_ad_auctions(
     n_customers : int, default=2000
         The number of customers, at least 1. They are the visitors of the shop.
     mean_impressions : float, default=1.5
-        The mean number of impressions a customer and day that are offered, above 0.
+        Mean number of impressions offered per customer and day, above 0.
     effect : float, default=1.0
         Factor of the probability that the ad convinces, from 0 to 1. With 0 the ad has
         no effect, and the best bid is 0.

@@ -27,7 +27,7 @@ _LINES = ("-", "--", "-.", ":")
 
 @dataclass(kw_only=True, repr=False, eq=False)
 class GradientFlowDisplay:
-    """Plot of the norm of the gradient by the state, by position from the end.
+    """Plot of gradient norms with respect to the state, by position from the end.
 
     Position 1 is the last event of a history (column ``age`` of `gradient_flow`). Norms
     are divided by that at the last event, on a logarithmic axis: a straight line is a

@@ -60,7 +60,7 @@ def check_no_leakage(
     Parameters
     ----------
     fitted : fitted estimator
-        A transformer, classifier, regressor, density or pipeline. The outputs of
+        A transformer, classifier, regressor, density estimator or pipeline. Outputs of
         ``transform``, ``predict_proba``, ``decision_function``, ``predict`` and
         ``score_samples`` are checked, as far as it has these methods.
     X : DataFrame of shape (n, n_columns)
@@ -96,7 +96,8 @@ def check_no_leakage(
         If `X` is not a DataFrame, its histories are encoded, or `fitted` has none of
         the methods.
     ValueError
-        If `X` has no rows or no history column, or `y` has another number of rows.
+        If `X` has no rows or no history column, all histories are missing, or `y` has
+        another number of rows.
 
     Warns
     -----

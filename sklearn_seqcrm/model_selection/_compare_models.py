@@ -173,7 +173,7 @@ def compare_models(
 
     Notes
     -----
-    Two kinds of splits are fair: `CutoffSplit`, whose training labels are known before
+    Two types of splits are fair: `CutoffSplit`, whose training labels are known before
     the test, as in production; and splits of customers, such as an int or GroupKFold,
     which estimate the score on other customers at the same dates. KFold or
     TimeSeriesSplit of rows at several cutoffs are neither.
