@@ -274,7 +274,8 @@ class StoredLog(ViewableLog):
         rows on the disk, too, and encodes them when a batch needs them.
 
         Methods that return another log hold that log in memory: `append`, `only`,
-        `for_customers`, `resample` and `concat`. So do tables of rows that were joined from two logs.
+        `for_customers`, `resample` and `concat`. So do tables of rows that were joined
+        from two logs.
 
         Examples
         --------
