@@ -332,7 +332,7 @@ class BaseUplift(BaseEstimator, ABC):
         y : array-like of shape (n,)
             Outcomes.
         treatment : array-like of shape (n,)
-            Label of the treatment of each row.
+            Label of the treatment of each row. It is required.
         sample_weight : array-like of shape (n,) or None, default=None
             Weights of the rows.
 
@@ -346,7 +346,8 @@ class BaseUplift(BaseEstimator, ABC):
         Raises
         ------
         ValueError
-            If `treatment` is missing or has labels that `fit` did not see.
+            If `treatment` is not given, or has missing labels or ones that `fit` did
+            not see.
         """
         refuse_no_treatment(treatment, f"{type(self).__name__}.score")
         assert treatment is not None
