@@ -179,7 +179,7 @@ class GradientFlowDisplay:
         ax.set_yscale("log")
         ax.invert_xaxis()
         ax.set_xlabel("position from the end (1 = last event)")
-        ax.set_ylabel("derivative by the state,\nover that at the last event")
+        ax.set_ylabel("gradient with respect to the state,\nrelative to the last event")
         if len(self.norms.columns) > 1:
             legend_on_the_right(ax)
         hide_frame(ax)
