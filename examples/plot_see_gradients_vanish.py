@@ -119,8 +119,8 @@ for name, options in networks.items():
     }
 
 # %%
-# The norm of the gradient with respect to the state 50 events before the cutoff, divided
-# by that at the last event, and the AUC on other customers (0.5 is chance).
+# The norm of the gradient with respect to the state 50 events before the cutoff,
+# divided by that at the last event, and the AUC on other customers (0.5 is chance).
 table = pd.DataFrame(table).T
 print(
     table.to_string(formatters={"AUC": "{:.2f}".format}, float_format="{:.0e}".format)
