@@ -1,4 +1,4 @@
-"""Interarrival times: a grid of resolution, their rate so far, and their distribution.
+"""Interarrival times: a grid of resolution, and their distribution.
 
 Recorded times have a resolution: an interarrival time of three days is any between two
 and three. Its likelihood is the probability of that cell (interval censoring)::
@@ -15,16 +15,16 @@ interval of ``log(operational time / unit)``.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_seqcrm._recurrent.data import HistorySource
 from sklearn_seqcrm._recurrent.network import float32_tensor
 from sklearn_seqcrm._recurrent.objectives import time_step
 from sklearn_seqcrm._store import saturating_add
+from sklearn_seqcrm.event_model._event_rate import RatePrior
 from sklearn_seqcrm.event_model._mixtures import (
     NO_ATOM,
     AtomMixture,
@@ -33,8 +33,6 @@ from sklearn_seqcrm.event_model._mixtures import (
 )
 from sklearn_seqcrm.event_model._operational_time import OperationalTime
 from sklearn_seqcrm.event_model._path_draws import PathDraws
-from sklearn_seqcrm.event_model._rate_prior import RatePrior
-from sklearn_seqcrm.event_model._segments import sums_before
 
 # The grid ----------------------------------------------------------------------------
 
@@ -238,77 +236,6 @@ def _common_step(interarrival: np.ndarray) -> float | None:
             return time_step(interarrival) or None
         interarrival = interarrival.astype("int64")
     return float(np.gcd.reduce(interarrival))
-
-
-# The rate so far ----------------------------------------------------------------------
-
-
-class EventRate(NamedTuple):
-    """How often a customer has come so far: the interarrival times of rows or events.
-
-    If customers come at random, each at a rate of its own that is gamma distributed
-    over customers, the interarrival times so far matter only by their number ``x`` and
-    their sum ``t``, and the posterior mean of the rate is (Fader, Hardie and Lee,
-    "Counting Your Customers the Easy Way", Marketing Science 24(2), 2005,
-    https://doi.org/10.1287/mksc.1040.0098)::
-
-        E[rate | x, t] = (r + x) / (alpha + t)
-
-    If a late first event means a low rate, ``t`` includes a part of the waiting time
-    for it: see `RatePrior`.
-
-    The logarithm of such a rate is an input beside the state. Outputs of a recurrent
-    cell lie between -1 and 1, so that without it very busy customers were regressed to
-    the mean: those with more than 20 repeat purchases of a simulated BG/NBD process
-    were predicted 11 purchases where 22 came. Logarithms of ``x`` and ``t`` as further
-    inputs were rejected: simulated customers became busier and busier (totals 28% and
-    12% too high in two processes with known totals), as only the rate does not grow
-    with simulated time.
-    """
-
-    n_repeats: Any  # (n,): number of interarrival times above 0
-    # (n,): their sum, the operational time from the first event to the last one, and
-    # the weighted waiting time for the first one, in units of the grid.
-    elapsed: Any
-
-    @classmethod
-    def before_events(cls, lengths: Tensor, is_first: Tensor, waited: Tensor) -> Self:
-        """Return the rate before each event.
-
-        `lengths`, of shape (n,), are the interarrival times that the events end, in
-        units, 0 for ties; `is_first`, (n,), are the first events of rows; and `waited`,
-        (n,), is `RatePrior.waited` of their row.
-        """
-        # The time before the first event that a row sees does not count.
-        lengths = lengths.masked_fill(is_first, 0.0)
-        terms = torch.stack([(lengths > 0).to(lengths.dtype), lengths], dim=1)
-        n_repeats, elapsed = sums_before(terms, is_first).unbind(1)
-        return cls(n_repeats, elapsed + waited)
-
-    @classmethod
-    def at_cutoffs(
-        cls, events: HistorySource, lengths: np.ndarray, waited: np.ndarray
-    ) -> Self:
-        """Return the rate after the last event of rows, arrays of float32.
-
-        `lengths`, of shape (n_events,), and `waited`, (n,), are as in `before_events`.
-        """
-        # As in `before_events`.
-        first = np.minimum(events.start + 1, events.stop)
-
-        def sums(numbers: np.ndarray) -> np.ndarray:
-            until = np.concatenate([[0.0], np.cumsum(numbers, dtype="float64")])
-            return (until[events.stop] - until[first]).astype("float32")
-
-        return cls(sums(lengths > 0), sums(lengths) + waited)
-
-    def after(self, lengths: Tensor) -> Self:
-        """Return the rate after one more interarrival time of each, shape (n,)."""
-        return type(self)(self.n_repeats + (lengths > 0), self.elapsed + lengths)
-
-    def log_rate(self, prior: RatePrior) -> Tensor:
-        """Return the logarithm of the rate, in repeats per unit, shape (n,)."""
-        return torch.log((self.n_repeats + prior.repeats) / (self.elapsed + prior.time))
 
 
 # The distribution --------------------------------------------------------------------

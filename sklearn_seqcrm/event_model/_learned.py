@@ -54,13 +54,13 @@ from sklearn_seqcrm._recurrent.data import (
 )
 from sklearn_seqcrm._store import RawLog, Rows
 from sklearn_seqcrm.event_model._busiest_windows import BusiestWindows
+from sklearn_seqcrm.event_model._event_rate import EventRate, RatePrior
 from sklearn_seqcrm.event_model._fields import FieldDensity, TrainingEvents
-from sklearn_seqcrm.event_model._interarrival import TIE, EventRate, InterarrivalGrid
+from sklearn_seqcrm.event_model._interarrival import TIE, InterarrivalGrid
 from sklearn_seqcrm.event_model._levels import LevelDensity, LevelField
 from sklearn_seqcrm.event_model._line_order import is_order_random
 from sklearn_seqcrm.event_model._numbers import N_TARGETS, NumberDensity, NumberField
 from sklearn_seqcrm.event_model._operational_time import OperationalTime
-from sklearn_seqcrm.event_model._rate_prior import RatePrior
 from sklearn_seqcrm.event_model._yearly_season import yearly_season
 from sklearn_seqcrm.events import HistoryArray
 

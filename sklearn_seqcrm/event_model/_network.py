@@ -46,8 +46,9 @@ from sklearn_seqcrm._recurrent.network import (
 )
 from sklearn_seqcrm.event_model._copy_mechanism import CopyCandidates, copy_candidates
 from sklearn_seqcrm.event_model._event_batches import EventPart, VisibleEvents
+from sklearn_seqcrm.event_model._event_rate import EventRate
 from sklearn_seqcrm.event_model._gradients import joint_linear
-from sklearn_seqcrm.event_model._interarrival import TIE, EventRate, TimeDensity
+from sklearn_seqcrm.event_model._interarrival import TIE, TimeDensity
 from sklearn_seqcrm.event_model._learned import LearnedEvents, split_static
 from sklearn_seqcrm.event_model._line_order import RandomLineOrder
 from sklearn_seqcrm.event_model._open_moments import (

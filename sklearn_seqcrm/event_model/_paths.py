@@ -14,7 +14,8 @@ from torch import Tensor
 from sklearn_seqcrm._recurrent.network import HistoryReader, OpenMoment, RecurrentState
 from sklearn_seqcrm._store import saturating_add
 from sklearn_seqcrm.event_model._copy_state import CopyState
-from sklearn_seqcrm.event_model._interarrival import EventRate, InterarrivalGrid
+from sklearn_seqcrm.event_model._event_rate import EventRate
+from sklearn_seqcrm.event_model._interarrival import InterarrivalGrid
 from sklearn_seqcrm.event_model._open_moments import (
     LINE_DECAY,
     LinesBefore,

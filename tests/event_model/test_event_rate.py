@@ -7,7 +7,7 @@ import torch
 from numpy.testing import assert_allclose
 
 from sklearn_seqcrm.event_model import LSTMEventModel
-from sklearn_seqcrm.event_model._interarrival import EventRate
+from sklearn_seqcrm.event_model._event_rate import EventRate
 from sklearn_seqcrm.event_model._learned import split_static
 from sklearn_seqcrm.event_model._simulate import Simulator
 from sklearn_seqcrm.events import EventLog

@@ -13,9 +13,8 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_seqcrm.event_model import LSTMEventModel
-from sklearn_seqcrm.event_model._interarrival import EventRate
+from sklearn_seqcrm.event_model._event_rate import EventRate, RatePrior
 from sklearn_seqcrm.event_model._learned import split_static
-from sklearn_seqcrm.event_model._rate_prior import RatePrior
 from sklearn_seqcrm.event_model._simulate import Simulator
 from sklearn_seqcrm.events import EventLog
 

@@ -1,4 +1,4 @@
-"""Prior of the rate of customers, and whether late first events mean low rates.
+"""Rate of a customer's events so far, and the prior of such rates.
 
 In a record that begins while a business is running, frequent customers come first, and
 the first event of slow customers is late::
@@ -14,11 +14,16 @@ if the first event of each customer begins the relation, the waiting time is irr
 
 from __future__ import annotations
 
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
+import torch
 from scipy.optimize import minimize
 from scipy.special import gammaln
+from torch import Tensor
+
+from sklearn_seqcrm._recurrent.data import HistorySource
+from sklearn_seqcrm.event_model._segments import sums_before
 
 # Share of the customers whose first events precede the start of the record: a single
 # wrong date must not move it.
@@ -34,7 +39,9 @@ class RatePrior(NamedTuple):
 
     With the waiting time ``u`` from the start of the record to the first event, the
     rate of a customer is gamma distributed with shape ``r`` and rate ``alpha + k u``.
-    After ``x`` interarrival times with the sum ``t``, its posterior mean is::
+    After ``x`` interarrival times with the sum ``t``, its posterior mean is (Fader,
+    Hardie and Lee, "Counting Your Customers the Easy Way", Marketing Science 24(2),
+    2005, https://doi.org/10.1287/mksc.1040.0098)::
 
         E[rate | x, t, u] = (r + x) / (alpha + k u + t)
 
@@ -126,3 +133,64 @@ class RatePrior(NamedTuple):
         late = first.astype("float64").clip(self.start, self.latest) - self.start
         late[is_truncated] = 0
         return (self.waiting_weight * late / unit).astype("float32")
+
+
+class EventRate(NamedTuple):
+    """How often a customer has come so far: the interarrival times of rows or events.
+
+    If customers come at random, each at a rate of its own, the interarrival times so
+    far matter only by their number ``x`` and their sum ``t``. The rate is the posterior
+    mean of `RatePrior`, whose weighted waiting time ``k u`` is a part of `elapsed`.
+
+    The logarithm of such a rate is an input beside the state. Outputs of a recurrent
+    cell lie between -1 and 1, so that without it very busy customers were regressed to
+    the mean: those with more than 20 repeat purchases of a simulated BG/NBD process
+    were predicted 11 purchases where 22 came. Logarithms of ``x`` and ``t`` as further
+    inputs were rejected: simulated customers became busier and busier (totals 28% and
+    12% too high in two processes with known totals), as only the rate does not grow
+    with simulated time.
+    """
+
+    n_repeats: Any  # (n,): number of interarrival times above 0
+    # (n,): their sum, the operational time from the first event to the last one, and
+    # the weighted waiting time for the first one, in units of the grid.
+    elapsed: Any
+
+    @classmethod
+    def before_events(cls, lengths: Tensor, is_first: Tensor, waited: Tensor) -> Self:
+        """Return the rate before each event.
+
+        `lengths`, of shape (n,), are the interarrival times that the events end, in
+        units, 0 for ties; `is_first`, (n,), are the first events of rows; and `waited`,
+        (n,), is `RatePrior.waited` of their row.
+        """
+        # The time before the first event that a row sees does not count.
+        lengths = lengths.masked_fill(is_first, 0.0)
+        terms = torch.stack([(lengths > 0).to(lengths.dtype), lengths], dim=1)
+        n_repeats, elapsed = sums_before(terms, is_first).unbind(1)
+        return cls(n_repeats, elapsed + waited)
+
+    @classmethod
+    def at_cutoffs(
+        cls, events: HistorySource, lengths: np.ndarray, waited: np.ndarray
+    ) -> Self:
+        """Return the rate after the last event of rows, arrays of float32.
+
+        `lengths`, of shape (n_events,), and `waited`, (n,), are as in `before_events`.
+        """
+        # As in `before_events`.
+        first = np.minimum(events.start + 1, events.stop)
+
+        def sums(numbers: np.ndarray) -> np.ndarray:
+            until = np.concatenate([[0.0], np.cumsum(numbers, dtype="float64")])
+            return (until[events.stop] - until[first]).astype("float32")
+
+        return cls(sums(lengths > 0), sums(lengths) + waited)
+
+    def after(self, lengths: Tensor) -> Self:
+        """Return the rate after one more interarrival time of each, shape (n,)."""
+        return type(self)(self.n_repeats + (lengths > 0), self.elapsed + lengths)
+
+    def log_rate(self, prior: RatePrior) -> Tensor:
+        """Return the logarithm of the rate, in repeats per unit, shape (n,)."""
+        return torch.log((self.n_repeats + prior.repeats) / (self.elapsed + prior.time))
