@@ -20,6 +20,8 @@ from sklearn_seqcrm.event_model._simulate import (
 
 # Fewest simulated events that are added to the totals at once: 6 MiB.
 _FEWEST_WAITING = 2**18
+# More periods are a mistake: each is a line of the table for each level.
+_MOST_PERIODS = 100_000
 # Totals of cells on all paths whose quantiles are computed at once, 32 MiB.
 _TOTALS_AT_ONCE = 2**22
 
@@ -44,6 +46,11 @@ class Periods:
             raise ValueError(
                 f"horizon must be a multiple of every, so that all periods are of one "
                 f"length; got horizon={horizon!r} and every={every!r}."
+            )
+        if n > _MOST_PERIODS:
+            raise ValueError(
+                f"every={every!r} makes {n:,} periods of horizon={horizon!r}, and at "
+                f"most {_MOST_PERIODS:,} are possible; choose a longer every."
             )
         length = horizon if every is None else every
         if clock.unit is not None:

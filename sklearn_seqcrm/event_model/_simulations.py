@@ -319,8 +319,8 @@ class SimulatingEventModel(BaseEventModel):
         ValueError
             If a customer has several rows in a group, so that the demand would count
             several times, `field` is no categorical field, `value` no numeric one, `by`
-            no column, `horizon` no multiple of `every`, or another argument is out of
-            range.
+            no column, `horizon` no multiple of `every` or more than 100,000 of these,
+            or another argument is out of range.
 
         Warns
         -----

@@ -187,6 +187,10 @@ EVENT_MODELS = {
         "horizon must be a multiple of every, .* got horizon='28D' and every='56D'",
     ),
     "demand: periods of 0": (demand(every="0D"), "every must be longer than 0"),
+    "demand: millions of periods": (
+        demand(every="1s"),
+        "every='1s' makes 2,419,200 periods of horizon='28D', and at most 100,000 are",
+    ),
     "demand: periods that are numbers": (
         demand(every=7),
         "every must be a length of time, .*; got the bare number 7",
