@@ -119,8 +119,9 @@ for name, options in networks.items():
     }
 
 # %%
-# The norm of the gradient with respect to the state 50 events before the cutoff,
-# divided by that at the last event, and the AUC on other customers (0.5 is chance).
+# The norm of the gradient of the output with respect to the state 50 events before the
+# cutoff, divided by that at the last event, and the AUC on other customers (0.5 is
+# chance).
 table = pd.DataFrame(table).T
 print(
     table.to_string(formatters={"AUC": "{:.2f}".format}, float_format="{:.0e}".format)
@@ -129,16 +130,16 @@ learned = table["AUC"] > 0.9
 print("Learned the task:", "; ".join(table.index[learned]))
 print("Did not:", "; ".join(table.index[~learned]))
 falls = table["after"] < table["before"]
-print("Smaller derivative after training:", "; ".join(table.index[falls]))
+print("Smaller gradient after training:", "; ".join(table.index[falls]))
 
 # %%
 # With its usual initial weights, a cell forgets so fast that it cannot learn to
 # remember. Open gates let gradients reach old events, and so does a pooling that also
 # uses old outputs; therefore this is the default.
 #
-# A derivative measures small changes. A network that remembers by a saturated unit,
-# which small changes do not affect, has a small derivative: a large gradient helps to
-# learn, but is not the same as memory.
+# A gradient measures small changes. A network that remembers by a saturated unit, which
+# small changes do not affect, has a small gradient: a large one helps to learn, but is
+# not the same as memory.
 
 # %%
 # The answer

@@ -134,8 +134,8 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         Raises
         ------
         TypeError
-            If `X` is not a DataFrame, the histories are encoded, or callbacks are not
-            those of skorch.
+            If `X` is not a DataFrame, the histories are encoded, or `callbacks` has one
+            that is not a callback of skorch.
         ValueError
             If there are several history columns or none, no row sees an event, events
             have a field of vectors (which cannot be drawn), a parameter is out of

@@ -20,7 +20,7 @@ from sklearn_seqcrm.event_model._simulate import (
 
 # Fewest simulated events that are added to the totals at once: 6 MiB.
 _FEWEST_WAITING = 2**18
-# More periods are a mistake: each is a line of the table for each level.
+# More periods are a mistake: each has a row of the table for each group and level.
 _MOST_PERIODS = 100_000
 # Totals of cells on all paths whose quantiles are computed at once, 32 MiB.
 _TOTALS_AT_ONCE = 2**22
@@ -49,8 +49,8 @@ class Periods:
             )
         if n > _MOST_PERIODS:
             raise ValueError(
-                f"every={every!r} makes {n:,} periods of horizon={horizon!r}, and at "
-                f"most {_MOST_PERIODS:,} are possible; choose a longer every."
+                f"every={every!r} divides horizon={horizon!r} into {n:,} periods, but "
+                f"at most {_MOST_PERIODS:,} are possible. Choose a longer period."
             )
         length = horizon if every is None else every
         if clock.unit is not None:

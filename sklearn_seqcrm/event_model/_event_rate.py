@@ -39,9 +39,9 @@ class RatePrior(NamedTuple):
 
     With the waiting time ``u`` from the start of the record to the first event, the
     rate of a customer is gamma distributed with shape ``r`` and rate ``alpha + k u``.
-    After ``x`` interarrival times with the sum ``t``, its posterior mean is (Fader,
-    Hardie and Lee, "Counting Your Customers the Easy Way", Marketing Science 24(2),
-    2005, https://doi.org/10.1287/mksc.1040.0098)::
+    After ``x`` interarrival times with the sum ``t``, its posterior mean is (for ``k =
+    0``: Fader, Hardie and Lee, "Counting Your Customers the Easy Way", Marketing
+    Science 24(2), 2005, https://doi.org/10.1287/mksc.1040.0098)::
 
         E[rate | x, t, u] = (r + x) / (alpha + k u + t)
 
@@ -138,9 +138,10 @@ class RatePrior(NamedTuple):
 class EventRate(NamedTuple):
     """How often a customer has come so far: the interarrival times of rows or events.
 
-    If customers come at random, each at a rate of its own, the interarrival times so
-    far matter only by their number ``x`` and their sum ``t``. The rate is the posterior
-    mean of `RatePrior`, whose weighted waiting time ``k u`` is a part of `elapsed`.
+    If customers come at random, each at a constant rate of its own, the interarrival
+    times so far matter only by their number ``x`` and their sum ``t``. The rate is its
+    posterior mean under the gamma distribution of `RatePrior`; the weighted waiting
+    time ``k u`` is a part of `elapsed`.
 
     The logarithm of such a rate is an input beside the state. Outputs of a recurrent
     cell lie between -1 and 1, so that without it very busy customers were regressed to

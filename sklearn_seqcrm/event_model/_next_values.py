@@ -15,7 +15,7 @@ from sklearn_seqcrm._encoding import FIRST_LEVEL
 from sklearn_seqcrm._ragged import ranges, segment_numbers
 from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm._stacklevel import warn_user
-from sklearn_seqcrm._store import RawLog, Rows
+from sklearn_seqcrm._store import RawLog, Rows, as_list
 from sklearn_seqcrm._typing import Duration
 from sklearn_seqcrm.event_model._baskets import basket_probabilities
 from sklearn_seqcrm.event_model._levels import LevelField
@@ -115,7 +115,7 @@ class RecommendingEventModel(SimulatingEventModel):
         ------
         TypeError
             If `within` does not fit the times of the log, or `candidates` or `exclude`
-            are no values, such as a DataFrame.
+            are a table or hold lists.
         ValueError
             If there is no such categorical field, a value of `candidates` was neither
             in training nor in the histories of `X`, `within` is given together with
@@ -398,10 +398,9 @@ def _find_levels(
         is_one = any(isinstance(level, tuple) for level in field.levels[:1])
     else:
         is_one = not pd.api.types.is_list_like(values)
-    if is_one:
-        values = [values]
+    found = [values] if is_one else as_list(values, parameter)
     # As objects, since a CategoricalIndex and a MultiIndex look values up differently.
-    wanted = pd.Index(list(values), dtype=object, tupleize_cols=False)
+    wanted = pd.Index(found, dtype=object, tupleize_cols=False)
     try:
         place = _positions(field.levels, wanted)
     except TypeError as error:

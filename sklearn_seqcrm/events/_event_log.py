@@ -282,13 +282,14 @@ class EventLog(StoredLog):
         Warns
         -----
         UserWarning
-            If `observed_until` is None, one kind ends earlier than the last one by more
-            than a tenth of the time span of all, and 7 days if times are datetimes, and
-            its log was built without `observed_until`: the log of a rare kind then ends
-            with its last event, and limits the merged log. Also if customers of two
-            logs seem to be different only because their ids are written differently,
-            such as ``"7"`` and ``"007"``, or if a log of ten customers or more has none
-            in common with the others.
+            If `observed_until` is None, and a kind whose log was built without
+            `observed_until` ends earlier than the last one by more than a tenth of the
+            time span of all (of datetimes, by more than 7 days; plain numbers need more
+            than 20 events): the log of a rare kind then ends with its last event, and
+            limits the merged log. Also if customers of two logs seem to be different
+            only because their ids are written differently, such as ``"7"`` and
+            ``"007"``, or if a log has no customer in common with the others, and both
+            it and the largest other log have ten or more.
 
         Notes
         -----

@@ -82,11 +82,12 @@ class ViewableLog(RawLog):
         ------
         KeyError
             If `rows` lacks a column, or `cutoff` is text that is neither a column nor a
-            time.
+            time like those of the log.
         TypeError
-            If `rows` is not a table, its customers are of another type, `cutoff` is a
-            list, `lookback` is a plain number and the times are datetimes, or the other
-            way round, or `allow_exact_matches` is no boolean.
+            If `rows` is not a table, its customers are of another type, `cutoff` is
+            neither a column nor one time, such as a list, `lookback` is a plain number
+            and the times are datetimes, or the other way round, or
+            `allow_exact_matches` is no boolean.
         ValueError
             If customers or cutoffs are missing, the cutoffs do not suit the times of
             the log or are beyond the range of its unit, text has no time zone and the

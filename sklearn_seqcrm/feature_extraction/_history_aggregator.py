@@ -105,10 +105,11 @@ class HistoryAggregator(BaseHistoryFeatures):
         Maximum number of columns per history column; None for any number. Columns are
         kept in the order of priority in Notes, and `left_out_` names the others.
     min_rows : int, default=10
-        Minimum number of training rows with a value for a column to be kept; with fewer
-        rows, all of them. A model learns nothing from fewer values, for example from
-        the standard deviation in a week that hardly ever has two events, and
-        histogram-based boosting of scikit-learn 1.9 fails on a column without a number.
+        Minimum number of training rows with a value for a column to be kept. With fewer
+        training rows, every row must have a value. A model learns nothing from fewer
+        values, for example from the standard deviation in a week that hardly ever has
+        two events, and histogram-based boosting of scikit-learn 1.9 fails on a column
+        without a number.
     time_unit : Timedelta, str, number or None, default=None
         Unit of times, and the period of ``active_days`` (``active_periods`` if it is
         not a day) and of interarrival times. Periods are counted from 1970-01-01 (UTC),

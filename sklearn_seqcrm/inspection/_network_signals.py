@@ -213,7 +213,7 @@ def gradient_flow(
     unit: Literal["log_odds", "probability"] = "log_odds",
     network: int = 0,
 ) -> pd.DataFrame:
-    """Compute the norm of the gradient with respect to the state after each event.
+    """Compute the norm of an output's gradient with respect to the state after events.
 
     Where that norm falls by a factor with each later event, gradients vanish: training
     cannot learn the effect of old events (Bengio et al., 1994).

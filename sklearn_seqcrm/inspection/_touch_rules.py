@@ -96,10 +96,12 @@ def first_touch_credit(
         If the log has no `field`, or no `kind_field` while `kinds` are given, or `X` no
         column `history`.
     TypeError
-        If `X` is of another type, or the histories are encoded.
+        If `X` is of another type, `history` is a column without histories, or the
+        histories are encoded.
     ValueError
-        If `field` is not categorical, there are no events of one of `kinds`, or `X` has
-        several history columns or none and `history` is None.
+        If `field` or `kind_field` is not categorical, there are no events of one of
+        `kinds`, histories are missing, or `history` is None and `X` has no history
+        column or several.
 
     See Also
     --------

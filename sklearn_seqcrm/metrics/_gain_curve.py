@@ -53,7 +53,8 @@ def cumulative_gain_curve(
         If lengths differ, a value is missing or infinite, a weight is negative, no row
         has weight, or `pos_label` is none of the labels.
     TypeError
-        If an argument holds anything but numbers or durations.
+        If an argument holds anything but numbers or durations; with `pos_label`,
+        `y_true` may hold any labels.
 
     Warns
     -----
@@ -136,7 +137,8 @@ def lift_at(
         If `fraction` is out of range, lengths differ, a value is missing or infinite, a
         weight is negative, no row has weight, or `pos_label` is none of the labels.
     TypeError
-        If an argument holds anything but numbers or durations.
+        If an argument holds anything but numbers or durations; with `pos_label`,
+        `y_true` may hold any labels.
 
     Warns
     -----
@@ -201,7 +203,8 @@ def normalized_gini(
         If lengths differ, a value is missing or infinite, a weight is negative, or no
         row has weight.
     TypeError
-        If an argument holds anything but numbers or durations.
+        If an argument holds anything but numbers or durations; with `pos_label`,
+        `y_true` may hold any labels.
 
     Warns
     -----

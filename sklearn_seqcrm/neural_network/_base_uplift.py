@@ -96,8 +96,9 @@ class BaseLSTMUplift(BaseLSTM):
         ------
         TypeError
             If histories are raw, a static is not a number, `y` is of another type,
-            treatments mix text and other labels, `horizon` does not fit the times of
-            the log, or callbacks are not those of skorch.
+            treatments other than the control mix text and other labels, `horizon` does
+            not fit the times of the log, or `callbacks` has one that is not a callback
+            of skorch.
         ValueError
             If treatments are not given or missing, all rows have the same, `control` is
             none of them, an event at the cutoff or a static shows them, `y` has missing

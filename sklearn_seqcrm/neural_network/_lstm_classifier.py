@@ -385,7 +385,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         ------
         TypeError
             If histories are raw, a static is not a number, `horizon` does not fit the
-            times of the log, or callbacks are not those of skorch.
+            times of the log, or `callbacks` has one that is not a callback of skorch.
         ValueError
             If `y` has one class, missing values, or columns with values other than 0
             and 1, a parameter is out of range, ``validation="forward"`` is impossible,
@@ -430,7 +430,8 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         Raises
         ------
         TypeError
-            If histories are raw, or a static is not a number.
+            If histories are raw, a static is not a number, or `callbacks` has one that
+            is not a callback of skorch.
         ValueError
             If `classes` are missing or differ from those before, `y` has labels that
             are not among them, `class_weight` is ``"balanced"``, a parameter is out of

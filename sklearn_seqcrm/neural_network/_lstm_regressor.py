@@ -378,8 +378,8 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         ------
         TypeError
             If histories are raw, a static is not numeric, `y` holds durations,
-            datetimes or text, `horizon` does not fit the times of the log, or callbacks
-            are not those of skorch.
+            datetimes or text, `horizon` does not fit the times of the log, or
+            `callbacks` has one that is not a callback of skorch.
         ValueError
             If `y` has missing or infinite values, or ones that the loss does not take,
             a parameter is out of range, ``validation="forward"`` is impossible,

@@ -367,8 +367,8 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
         ------
         TypeError
             If histories are raw, a static is not numeric, events or times are of
-            another type, `horizon` does not fit the times of the log, or callbacks are
-            not those of skorch.
+            another type, `horizon` does not fit the times of the log, or `callbacks`
+            has one that is not a callback of skorch.
         ValueError
             If `y` has missing, infinite or negative times, no events, or two
             columns of which either may be the event, a parameter is out of range,

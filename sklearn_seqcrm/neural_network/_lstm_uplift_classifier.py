@@ -352,8 +352,9 @@ class LSTMUpliftClassifier(BaseLSTMUplift):
         Raises
         ------
         TypeError
-            If histories are raw, a static is not a number, or treatments mix text and
-            other labels.
+            If histories are raw, a static is not a number, treatments other than the
+            control mix text and other labels, or `callbacks` has one that is not a
+            callback of skorch.
         ValueError
             If treatments are not given, `y` or `treatment` has labels that the first
             call did not have, a parameter is out of range, training diverges, or the

@@ -309,7 +309,8 @@ class LSTMUpliftRegressor(BaseLSTMUplift):
         ------
         TypeError
             If histories are raw, a static is not numeric, `y` holds durations,
-            datetimes or text, or treatments mix text and other labels.
+            datetimes or text, treatments other than the control mix text and other
+            labels, or `callbacks` has one that is not a callback of skorch.
         ValueError
             If `y` has missing or infinite values, or ones that the loss does not take,
             treatments are not given or have labels that the first call did not have, a

@@ -1,6 +1,7 @@
 """Queries of an event model that are refused."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from sklearn_seqcrm.event_model import LSTMEventModel
@@ -93,6 +94,16 @@ EVENT_MODELS = {
     "predict_next: values to leave out that are lists": (
         next_kind(exclude=[["order"]]),
         r"exclude must be values of 'kind', one or a list of them; got \[\['order'",
+        TypeError,
+    ),
+    "predict_next: candidates in a table": (
+        next_kind(candidates=pd.DataFrame({"order": ["order"]})),
+        "candidates must be one value or a list of them; got a DataFrame of 2 dim",
+        TypeError,
+    ),
+    "predict_next: values to leave out in a table": (
+        next_kind(exclude=pd.DataFrame({"order": ["order"]})),
+        "exclude must be one value or a list of them; got a DataFrame of 2 dimensions",
         TypeError,
     ),
     "predict_next: candidates that are lists": (
@@ -189,7 +200,7 @@ EVENT_MODELS = {
     "demand: periods of 0": (demand(every="0D"), "every must be longer than 0"),
     "demand: millions of periods": (
         demand(every="1s"),
-        "every='1s' makes 2,419,200 periods of horizon='28D', and at most 100,000 are",
+        "every='1s' divides horizon='28D' into 2,419,200 periods, but at most 100,000",
     ),
     "demand: periods that are numbers": (
         demand(every=7),

@@ -132,9 +132,10 @@ def test_later_labels_do_not_change_a_network_of_earlier_rows(refit):
         ([np.nan, np.inf], 1),
         ([5, 3] + [3.1] * 20, 10),
         ([5] * 12 + [3, 3.1, 3], 13),
+        ([5] * 8 + [3, 4, 3], 9),  # of 9 and 11
     ],
 )
-def test_the_usual_number_of_epochs_in_a_flat_minimum(losses, n_epochs):
+def test_epochs_nearest_to_10_of_those_with_a_small_loss(losses, n_epochs):
     history = History()
     for loss in losses:
         history.new_epoch()

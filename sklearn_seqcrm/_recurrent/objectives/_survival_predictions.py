@@ -160,7 +160,8 @@ class SurvivalPredictionsMixin:
         TypeError
             If times are durations, and the times of `y` were numbers.
         ValueError
-            If a time lies beyond the last edge.
+            If a time is missing, negative or not a length of time, or lies beyond the
+            last edge.
         """
         objective = self._fitted_objective
         at = None if times is None else objective.times(times, "times")

@@ -74,7 +74,8 @@ def optimizer_parameters(estimator: Any) -> dict[str, Any]:
 
 # Epochs with a loss within this share of the range of losses are as good as the best.
 _AS_GOOD = 0.1
-# Most data sets need about so many epochs; see ``docs/defaults_training.md``.
+# About the best number for later rows of most data sets; see
+# ``docs/defaults_training.md``.
 _USUAL_EPOCHS = 10
 
 
@@ -82,8 +83,9 @@ def best_n_epochs(net: HistoryNet) -> int:
     """Return the number of epochs nearest to 10 of those with a small validation loss.
 
     The minimum is flat, so the least loss itself depends on the seed: in invoices it
-    came after 3, 10 and 9 epochs. The range of the losses is a scale that losses of any
-    unit and sign have.
+    came after 3, 10 and 9 epochs. Of numbers that are as good, one near 10 is the best
+    on average, and the smaller one of two that are equally near. The range of the
+    losses is a scale that losses of any unit and sign have.
     """
     losses = np.array(net.history[:, "valid_loss"])  # (n_epochs,)
     finite = losses[np.isfinite(losses)]
