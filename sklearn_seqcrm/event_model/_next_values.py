@@ -394,11 +394,13 @@ def _find_levels(
     `values` is one or a list of them, whose number is the third result.
     """
     # A tuple holds several values, unless levels are tuples and those in it are not.
-    if isinstance(values, tuple) and values and not isinstance(values[0], tuple):
-        is_one = any(isinstance(level, tuple) for level in field.levels[:1])
-    else:
-        is_one = not pd.api.types.is_list_like(values)
-    found = [values] if is_one else as_list(values, parameter)
+    is_level = (
+        isinstance(values, tuple)
+        and values
+        and not isinstance(values[0], tuple)
+        and any(isinstance(level, tuple) for level in field.levels[:1])
+    )
+    found = [values] if is_level else as_list(values, parameter)
     # As objects, since a CategoricalIndex and a MultiIndex look values up differently.
     wanted = pd.Index(found, dtype=object, tupleize_cols=False)
     try:
