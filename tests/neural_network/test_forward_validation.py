@@ -3,7 +3,6 @@
 import pickle
 import re
 from contextlib import nullcontext
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,11 +11,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback
-from skorch.history import History
 
 from sklearn_seqcrm._columns import store_horizon, stored_lengths
 from sklearn_seqcrm._recurrent.data import Ranks
-from sklearn_seqcrm._recurrent.training import best_n_epochs
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.neural_network import (
     LSTMClassifier,
@@ -117,30 +114,6 @@ def test_later_labels_do_not_change_a_network_of_earlier_rows(refit):
     model = LSTMClassifier(**{**SMALL, "max_epochs": 1}, horizon=11, refit=refit)
     first, second = (clone(model).fit(X, y).predict_proba(X) for y in (Y, later))
     assert (first == second).all() != refit
-
-
-@pytest.mark.parametrize(
-    ("losses", "n_epochs"),
-    [
-        ([5], 1),
-        ([5, 5, 5], 3),
-        ([5, 4, 3, 4, 5], 3),
-        ([5, 3, 3.1, 3.3, 3, 5], 5),  # of 2, 3 and 5
-        ([-1, -2, -3, -3, -3.1], 5),
-        ([5e9, 3e9, 3e9, 3.3e9], 3),
-        ([np.inf, 5, 3, np.nan, 3], 5),
-        ([np.nan, np.inf], 1),
-        ([5, 3] + [3.1] * 20, 10),
-        ([5] * 12 + [3, 3.1, 3], 13),
-        ([5] * 8 + [3, 4, 3], 9),  # of 9 and 11
-    ],
-)
-def test_epochs_nearest_to_10_of_those_with_a_small_loss(losses, n_epochs):
-    history = History()
-    for loss in losses:
-        history.new_epoch()
-        history.record("valid_loss", loss)
-    assert best_n_epochs(SimpleNamespace(history=history)) == n_epochs
 
 
 def test_one_network_finds_the_epochs_of_all():
