@@ -16,7 +16,7 @@ from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm._recurrent.training import COUNT
 from sklearn_seqcrm._sklearn_compat import Interval, validate_parameter_constraints
 from sklearn_seqcrm._stacklevel import warn_user
-from sklearn_seqcrm._store import check_name_free, saturating_add, unique_names
+from sklearn_seqcrm._store import MAX_TICK, Clock, check_name_free, unique_names
 from sklearn_seqcrm._typing import Duration
 from sklearn_seqcrm.event_model._base import BaseEventModel
 from sklearn_seqcrm.event_model._demand import DemandCells
@@ -62,6 +62,29 @@ def _refuse_repeated_customers(
             f"as row {index[again].tolist()[0]!r}, so that their demand would count "
             "twice. Keep one row of each customer, such as that at the latest cutoff, "
             "or group by the cutoff with by=..."
+        )
+
+
+def _refuse_beyond_axis(
+    cutoff: np.ndarray, ahead: float, clock: Clock, given: str
+) -> None:
+    """Raise a ValueError if simulations end after the last time that a log can hold.
+
+    Paths would end there without notice. `ahead` are the ticks of a horizon, which an
+    error calls `given`; `Clock.rounded_up` returns the largest tick for all beyond it.
+    """
+    if clock.dtype == "float64":
+        return
+    if ahead == MAX_TICK or (cutoff > MAX_TICK - ahead).any():
+        way = "Choose a shorter one"
+        if clock.unit == "ns":
+            way += (
+                ", or convert the times of the events to microseconds, .dt.as_unit"
+                "('us'), build the log again, and fit on it: nanoseconds end in 2262"
+            )
+        raise ValueError(
+            f"{given} ends after the last time that a log of times in "
+            f"{clock.unit or 'integers'} can hold. {way}."
         )
 
 
@@ -128,8 +151,9 @@ class SimulatingEventModel(BaseEventModel):
         TypeError
             If `horizon` does not fit the times of the log.
         ValueError
-            If `horizon` is not longer than 0, another argument is out of range, or the
-            log has a column called like `row` or `path`.
+            If `horizon` is not longer than 0 or ends after the last time that the log
+            can hold (2262 in nanoseconds), another argument is out of range, or the log
+            has a column called like `row` or `path`.
 
         Warns
         -----
@@ -397,7 +421,9 @@ class SimulatingEventModel(BaseEventModel):
         clock = learned.encoder.clock
         length = clock.duration(horizon, name, positive=True)
         [source] = data.sources
-        end = saturating_add(source.cutoff, clock.rounded_up(horizon=horizon))
+        ahead = clock.rounded_up(horizon=horizon)
+        _refuse_beyond_axis(source.cutoff, ahead, clock, f"{name}={horizon!r}")
+        end = source.cutoff + ahead
         most = learned.most_events.bound(float(length))
         with self.net_.evaluation():
             simulator = Simulator(self.net_, learned)

@@ -63,12 +63,8 @@ def test_repeated_rows_have_paths_of_their_own(model, X):
 # Times --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("unit", "start"),
-    [("ns", "1950-01-01"), ("ns", "2250-01-01"), ("us", "2250-01-01")],
-)
-def test_no_horizon_leads_beyond_the_end_of_the_axis(unit, start):
-    """Nanoseconds end in 2262: later events are not simulated, and do not wrap."""
+def model_from(start, unit):
+    """Return the first day after the events, their rows, and a model of them."""
     rng, start = np.random.default_rng(0), pd.Timestamp(start)
     days = pd.to_timedelta(rng.integers(0, 3000, 40), "D")
     events = pd.DataFrame({"who": rng.integers(0, 10, 40), "when": start + days})
@@ -76,18 +72,48 @@ def test_no_horizon_leads_beyond_the_end_of_the_axis(unit, start):
     events[["when", "due"]] = events[["when", "due"]].astype(f"M8[{unit}]")
     cutoff = start + pd.Timedelta(3001, "D")
     X = EventLog(events, "who", "when").snapshots([cutoff])
-    model = LSTMEventModel(**SMALL).fit(X)
+    return cutoff, X, LSTMEventModel(**SMALL).fit(X)
+
+
+@pytest.mark.parametrize(
+    ("unit", "start"), [("ns", "1950-01-01"), ("us", "2250-01-01")]
+)
+def test_long_horizons(unit, start):
+    """Over 290 years, the time of an event may lie beyond the axis before it is cut."""
+    cutoff, X, model = model_from(start, unit)
     futures = model.sample(X, "106000D", n_paths=1, random_state=0)
-    assert len(futures)
-    assert futures["when"].min() >= cutoff
-    assert futures["due"].min() >= start
-    if unit == "us":
-        last = cutoff.as_unit("us") + pd.Timedelta(106000, "D").as_unit("us")
-        assert last.year - 60 < futures["when"].max().year <= last.year
+    last = cutoff.as_unit("us") + pd.Timedelta(106000, "D").as_unit("us")
+    assert cutoff <= futures["when"].min() <= futures["when"].max() < last
+    assert last.year - 60 < futures["when"].max().year
+    assert futures["due"].min() >= cutoff
     counts = model.simulate_targets(
         X, lambda rows: future_count(rows, "106000D"), "106000D", 1, random_state=0
     )
     assert counts["mean"].sum() == len(futures)
+
+
+def test_horizons_beyond_the_end_of_the_axis_are_an_error():
+    """Paths ended in 2262, where nanoseconds end, and totals were too small."""
+    cutoff, X, model = model_from("2250-01-01", "ns")
+    futures = model.sample(X, pd.Timestamp.max - cutoff, n_paths=50, random_state=0)
+    assert futures["due"].min() >= cutoff
+    text = r"horizon='3000D' ends after .* in ns can .* microseconds.* end in 2262\."
+    with pytest.raises(ValueError, match=text):
+        model.sample(X, "3000D")
+    with pytest.raises(ValueError, match=text):
+        model.simulate_targets(X, lambda rows: future_count(rows, "9D"), "3000D")
+    with pytest.raises(ValueError, match=text):
+        model.demand(X, None, "3000D")
+
+
+def test_horizons_beyond_the_end_of_integers_are_an_error():
+    events = pd.DataFrame({"who": np.arange(40) % 8, "when": np.arange(40) - 60})
+    X = EventLog(events, "who", "when").snapshots([0])
+    model = LSTMEventModel(**SMALL).fit(X)
+    assert len(model.sample(X, 2**63 - 2, n_paths=1, random_state=0))
+    for horizon in (2**63 - 1, 2**70):
+        with pytest.raises(ValueError, match=r"integers can hold\. Choose a shorter"):
+            model.sample(X, horizon)
 
 
 @pytest.mark.parametrize("unit", ["s", "ns"])
