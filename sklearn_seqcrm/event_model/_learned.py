@@ -438,8 +438,12 @@ def _learn_fields(
         column = raw.columns[name].take(index[some])
         own_events = TrainingEvents(*(part[some] for part in events))
         one: Any = encoder.fields[name]
-        learned_field = LevelField if isinstance(one, Vocabulary) else NumberField
-        fields[name] = learned_field.learn(one, column, own_events, n_components)
+        if isinstance(one, Vocabulary):
+            fields[name] = LevelField.learn(one, column, own_events, n_components)
+        else:
+            number = NumberField.learn(one, column, own_events, n_components)
+            number.refuse_huge(column, name)
+            fields[name] = number
     return fields, applies
 
 

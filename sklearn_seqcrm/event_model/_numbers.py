@@ -31,6 +31,7 @@ _LEAST_SHARE, _MOST_ATOMS = 0.01, 32
 _DECIMALS = range(5)
 _FINE = 1e-6  # width of a cell, as a part of the scale, where numbers have no step
 _LEAST_WIDTH = 1e-30  # of a cell on the symlog axis
+_LARGEST = 1e150  # size to which encoders clip numbers before they learn the scale
 _MISSING = 0  # the first atom
 N_TARGETS = 3  # channels of `NumberField.targets`
 
@@ -190,6 +191,23 @@ class NumberField(LearnedField):
             some_missing=len(known) < len(numbers) or not len(numbers),
             some_others=bool(n_others),
         )
+
+    def refuse_huge(self, column: Column, name: str) -> None:
+        """Raise a ValueError for training numbers that could not be drawn again.
+
+        Atoms are drawn as they are. `column` are the values of the field `name`.
+        """
+        if max(-self.low, self.high) <= _LARGEST:
+            return
+        numbers = column.values[np.isfinite(column.values)]
+        n_huge = np.sum(~np.isin(numbers, self.atoms) & (np.abs(numbers) > _LARGEST))
+        if n_huge:
+            raise ValueError(
+                f"{n_huge} of {len(numbers)} values of field {name!r} are larger than "
+                f"{_LARGEST:g} in size, so that such values could not be simulated. "
+                "Replace them by NaN if they mean that a value is missing, or divide "
+                "the field by a constant."
+            )
 
     def targets(self, column: Column, times: np.ndarray) -> np.ndarray:
         """Return the cell and the atom of numbers, shape (n, 3), float32.

@@ -145,6 +145,18 @@ def test_numbers_at_the_end_of_the_floats():
         assert model.resolutions_["amount"] == 1e-6
 
 
+def test_numbers_that_could_not_be_drawn_again_are_refused():
+    """Encoders clip them to 1e150: all drawn numbers were the smallest one."""
+    amounts = 1e200 * np.arange(1.0, 201.0)
+    events = pd.DataFrame({"who": np.arange(200) % 9, "when": np.arange(200)})
+    for n_huge in (200, 1):
+        amounts[n_huge:] = 1.5
+        log = EventLog(events.assign(amount=amounts), "who", "when")
+        text = rf"{n_huge} of 200 values of field 'amount' are larger than 1e\+150"
+        with pytest.raises(ValueError, match=text):
+            LSTMEventModel(**SMALL).fit(log.snapshots([200]))
+
+
 def test_more_paths_than_at_once(model, X, monkeypatch):
     """With batches of few paths, events stay in their own rows and windows."""
     from sklearn_seqcrm.event_model import _simulate
