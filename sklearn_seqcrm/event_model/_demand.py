@@ -20,8 +20,8 @@ from sklearn_seqcrm.event_model._simulate import (
 
 # Fewest simulated events that are added to the totals at once: 6 MiB.
 _FEWEST_WAITING = 2**18
-# More periods are a mistake: each has a row of the table for each group and level.
-_MOST_PERIODS = 100_000
+# More rows of the table are a mistake. As many take 1 GB and half a minute.
+_MOST_CELLS = 10_000_000
 # Totals of cells on all paths whose quantiles are computed at once, 32 MiB.
 _TOTALS_AT_ONCE = 2**22
 
@@ -35,8 +35,18 @@ class Periods:
     labels: pd.Index
 
     @classmethod
-    def of(cls, clock: Clock, horizon: Any, every: Any) -> Periods:
-        """Cut a horizon into periods of length `every`; None: into one period."""
+    def of(
+        cls,
+        clock: Clock,
+        horizon: Any,
+        every: Any,
+        n_groups: int = 1,
+        n_levels: int = 1,
+    ) -> Periods:
+        """Cut a horizon into periods of length `every`; None: into one period.
+
+        Raises a ValueError if there are too many for the numbers of groups and levels.
+        """
         total = clock.duration(horizon, "horizon", positive=True)
         one = total
         if every is not None:
@@ -47,17 +57,20 @@ class Periods:
                 f"horizon must be a multiple of every, so that all periods are of one "
                 f"length; got horizon={horizon!r} and every={every!r}."
             )
-        if n > _MOST_PERIODS:
+        if (n_cells := n_groups * n * n_levels) > _MOST_CELLS:
             raise ValueError(
-                f"every={every!r} divides horizon={horizon!r} into {n:,} periods, but "
-                f"at most {_MOST_PERIODS:,} are possible. Choose a longer period."
+                f"{n_groups:,} groups, {n:,} periods and {n_levels:,} levels would "
+                f"have {n_cells:,} rows, but at most {_MOST_CELLS:,} are possible. "
+                "Choose longer periods, or call demand for some of the customers."
             )
         length = horizon if every is None else every
         if clock.unit is not None:
             length = pd.Timedelta(length)
-        labels = [k * length for k in range(n)]
-        starts = [clock.rounded_up(every=one) for one in labels]
-        return cls(np.array(starts, dtype=clock.dtype), pd.Index(labels))
+        labels = pd.Index(np.arange(n) * length)
+        if isinstance(one, int):
+            return cls(np.arange(n) * one, labels)
+        starts = [clock.rounded_up(every=label) for label in labels]
+        return cls(np.array(starts, dtype=clock.dtype), labels)
 
     def find(self, times: np.ndarray, cutoff: np.ndarray) -> np.ndarray:
         """Return the number of the period of each event, shape (n,), int64.
@@ -102,10 +115,11 @@ class DemandCells:
         levels = None if field is None else learned.level_field(field).levels
         if value is not None:
             _refuse_no_numbers(learned, value)
-        periods = Periods.of(learned.encoder.clock, horizon, every)
         group, groups = np.zeros(len(X), dtype="int64"), None
         if by is not None:
             group, groups = _groups_of(X, by)
+        sizes = [1 if one is None else len(one) for one in (groups, levels)]
+        periods = Periods.of(learned.encoder.clock, horizon, every, *sizes)
         return cls(groups, group, periods, field, levels, value)
 
     @property

@@ -310,9 +310,8 @@ class SimulatingEventModel(BaseEventModel):
         horizon : Timedelta, str or number
             How long to simulate: events lie in ``[cutoff, cutoff + horizon)``.
         every : Timedelta, str, number or None, default=None
-            Length of a period, of which `horizon` must be a multiple, of 100,000 at
-            most. Periods begin at the cutoff of each row. None: the horizon is one
-            period.
+            Length of a period, of which `horizon` must be a multiple. Periods begin at
+            the cutoff of each row. None: the horizon is one period.
         value : str or None, default=None
             Numeric field that is summed, missing values as 0. None: events are counted.
         by : str or None, default=None
@@ -344,8 +343,8 @@ class SimulatingEventModel(BaseEventModel):
         ValueError
             If a customer has several rows in a group, so that the demand would count
             several times, `field` is no categorical field, `value` no numeric one, `by`
-            no column, `horizon` is no multiple of `every` or has more than 100,000
-            periods, or another argument is out of range.
+            no column, `horizon` is no multiple of `every`, the table would have more
+            than 10 million rows, or another argument is out of range.
 
         Warns
         -----

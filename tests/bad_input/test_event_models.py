@@ -199,8 +199,12 @@ EVENT_MODELS = {
     ),
     "demand: periods of 0": (demand(every="0D"), "every must be longer than 0"),
     "demand: millions of periods": (
-        demand(every="1s"),
-        "every='1s' divides horizon='28D' into 2,419,200 periods, but at most 100,000",
+        demand(every="1ms"),
+        "1 groups, 2,419,200,000 periods and 3 levels would have 7,257,600,000 rows",
+    ),
+    "demand: too many periods for each group": (
+        demand(every="1s", by="city"),
+        "3 groups, 2,419,200 periods and 3 levels .* at most 10,000,000 are possible",
     ),
     "demand: periods that are numbers": (
         demand(every=7),
