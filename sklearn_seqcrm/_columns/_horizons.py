@@ -66,6 +66,16 @@ def known_horizon(y: Any, horizon: Any = None) -> dict[str, Any]:
     if horizon is not None:
         return {"horizon": horizon}
     stored = stored_lengths(y)
+    # pandas passes `attrs` on to results of two Series, and to columns added to a
+    # frame. Their horizons may differ, and so do their names in most cases.
+    known = stored.get("names", [])
+    others = [name for name in _names(y) if name not in known] if stored else []
+    if others:
+        raise NoForwardSplitError(
+            f"the horizon of the target is unknown: the attrs of y describe {known}, "
+            f"and y has {others}; keep the names, or set horizon, to the longest one "
+            "if y was computed from several targets"
+        )
     if stored.get("horizon") is None:
         why = (
             "y was computed without one, so that its windows have no end; compute it "
@@ -81,15 +91,6 @@ def known_horizon(y: Any, horizon: Any = None) -> dict[str, Any]:
             raise NoForwardSplitError(
                 f"the attrs of y have {name}={length!r}, which is no length of time"
             )
-    # pandas passes `attrs` on to results of two Series, and to columns added to a
-    # frame. Their horizons may differ, and so do their names in most cases.
-    known = stored.get("names", [])
-    if others := [name for name in _names(y) if name not in known]:
-        raise NoForwardSplitError(
-            f"the horizon of the target is unknown: the attrs of y describe {known}, "
-            f"and y has {others}; if it was renamed or computed from several targets, "
-            "set horizon to the longest of them"
-        )
     return lengths
 
 

@@ -453,7 +453,10 @@ def test_later_events_do_not_change_the_first_network(horizon):
         (lambda y: y.assign(time=pd.to_timedelta(y["time"], "D")), "unit of the times"),
         (lambda y: y.assign(time=y["time"] / 7), "unit of the times of y may not be"),
         (lambda y: y.assign(time=0.0), "came at their cutoffs"),
-        (lambda y: y.rename(columns={"time": "day"}), "horizon of the target is unk"),
+        (
+            lambda y: y.rename(columns={"time": "day"}),
+            "; keep the names, or set horizon",
+        ),
     ],
     ids=["array", "durations", "rescaled", "at once", "renamed"],
 )
