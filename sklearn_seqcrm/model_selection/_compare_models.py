@@ -148,10 +148,10 @@ def compare_models(
         `sample_weight`, or `y` holds durations or datetimes with a score other than
         ``"concordance"``.
     ValueError
-        If there is no model or no score, `reference` is none of the models, a
-        parameter is out of range, `params` differ from `X` in their number of rows or
-        hold what no model requests and no metric takes, or a score is not defined on a
-        fold.
+        If there is no model or no score, `reference` is none of the models, `y` is
+        None, a parameter is out of range, `params` differ from `X` in their number of
+        rows or hold what no model requests and no metric takes, or a score is not
+        defined on a fold.
     KeyboardInterrupt
         If it comes before all models have finished a fold.
 
@@ -314,6 +314,11 @@ def _checked_reference(models: Mapping[str, Any], reference: str | None) -> str:
 
 def _read_data(X: Any, y: Any, groups: Any, params: Mapping[str, Any] | None) -> Data:
     """Return rows, targets and metadata; warn where their order is another one."""
+    if y is None:
+        raise ValueError(
+            "compare_models requires y, the targets of the rows of X; got None. The "
+            "functions of sklearn_seqcrm.targets compute them."
+        )
     params = dict(params or {})
     of_rows = {f"params[{name!r}]": values for name, values in params.items()}
     for name, values in {"y": y, "groups": groups, **of_rows}.items():

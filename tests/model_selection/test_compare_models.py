@@ -211,12 +211,13 @@ def test_ranking_by_decision_functions():
         ({"cv": [([0, 1], [2])]}, ValueError, "'r2' is not defined on the 1 test row"),
         ({"confidence_level": 1}, ValueError, "confidence_level"),
         ({"n_resamples": 0}, ValueError, "n_resamples"),
+        ({"y": None}, ValueError, "requires y, the targets of the rows of X; got None"),
     ],
 )
 def test_errors(args, error, message):
-    whole = {"models": {"one": Offset()}, "cv": 2, "scoring": "r2", **args}
+    whole = {"models": {"one": Offset()}, "y": Y, "cv": 2, "scoring": "r2", **args}
     with pytest.raises(error, match=message):
-        compare_models(whole.pop("models"), X, Y, **whole)
+        compare_models(X=X, **whole)
 
 
 def test_errors_name_model_and_fold():
