@@ -14,8 +14,10 @@ from sklearn_seqcrm.events._read import read_column, read_events, read_table
 from sklearn_seqcrm.events._read_vectors import read_vectors
 from sklearn_seqcrm.events._warnings import (
     are_date_like,
+    count_copied_events,
     count_infinite,
     fields_of_other_zone,
+    warn_copied_events,
     warn_date_like_times,
     warn_early_cutoffs,
     warn_far_beginning,

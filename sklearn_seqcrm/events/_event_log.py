@@ -108,6 +108,9 @@ class EventLog(StoredLog):
         more than the time span of those, such as events of 1900-01-01. These must be
         on ten days at most, or be a thousandth of all.
 
+        If each of the first events is in the table at least twice, with the same
+        customer, time and fields.
+
     Examples
     --------
     >>> import pandas as pd

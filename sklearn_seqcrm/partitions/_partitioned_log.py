@@ -15,6 +15,7 @@ from sklearn_seqcrm._typing import Duration, IntoTable, ListLike, Time
 from sklearn_seqcrm.events import (
     EventLog,
     read_rows,
+    warn_copied_events,
     warn_date_like_times,
     warn_far_beginning,
     warn_far_observation,
@@ -108,8 +109,9 @@ class PartitionedLog:
         fields of text look like numbers, such as "12,50"; if numbers are infinite; if
         datetimes of a field have a time zone and the times have none, or the other way
         round; if one event, or a few, are long after all others, or `observed_until`
-        is, or some are years before all others, such as events of 1900-01-01. Logs
-        among the items have warned when they were made.
+        is, or some are years before all others, such as events of 1900-01-01; if each
+        of the first events of a partition is there at least twice. Logs among the items
+        have warned when they were made.
 
     See Also
     --------
@@ -191,6 +193,7 @@ class PartitionedLog:
         # Functions may return logs, whose end of observation confirms late events.
         if observed_until is None and not self._schema.is_given:
             warn_isolated_times(timeline.clock, times, counts, time)
+        warn_copied_events(self._schema.n_copied, "a partition")
 
     def _warn_about_fields(self) -> None:
         """Warn of numbers as text, and of infinite numbers."""

@@ -38,6 +38,7 @@ from sklearn_seqcrm._store import (
 from sklearn_seqcrm.events import (
     EventLog,
     are_date_like,
+    count_copied_events,
     count_infinite,
     fields_of_other_zone,
     read_events,
@@ -178,6 +179,7 @@ class Schema(NamedTuple):
     # Fields of datetimes with a time zone if times have none, or vice versa.
     other_zone: tuple[str, ...]
     n_infinite: dict[str, int]  # number of infinite values of the fields that have some
+    n_copied: int  # `count_copied_events`, the most of the partitions
     # Fields of which `template` holds one level, because they have too many.
     truncated: frozenset[str]
 
@@ -206,6 +208,7 @@ class Schema(NamedTuple):
             TimeCounts.of(log.timeline.times),
             tuple(other_zone),
             count_infinite(log.columns),
+            count_copied_events(log),
             truncated,
         )
 
@@ -246,6 +249,7 @@ class Schema(NamedTuple):
             times=counts[0].merge(counts[1]),
             other_zone=tuple(dict.fromkeys((*self.other_zone, *other.other_zone))),
             n_infinite=dict(Counter(self.n_infinite) + Counter(other.n_infinite)),
+            n_copied=max(self.n_copied, other.n_copied),
             truncated=truncated,
         )
 

@@ -222,6 +222,18 @@ def test_decimal_commas_are_one_warning():
     PartitionedLog(parts, "customer", "time", categorical=["price"])
 
 
+def test_a_table_of_copies_is_one_warning():
+    """A shuffle brings the copies of an event into one partition."""
+    ids = np.arange(30)
+    lines = pd.DataFrame({"who": ids, "day": ids % 7, "price": ids * 2.5})
+    parts = [lines, pd.concat([lines.assign(who=100 + ids % 5)] * 2)]
+    message = "Each of the first 60 events is in a partition at least twice"
+    with pytest.warns(UserWarning, match=message) as found:
+        PartitionedLog(parts, "who", "day")
+    assert len(found) == 1
+    assert found[0].filename == __file__
+
+
 def test_the_repr_names_the_fields_of_each_type():
     table = DATED.assign(n=1.0, city="Rome")
     log = PartitionedLog([table[:8], table[8:]], "who", "day")

@@ -15,7 +15,7 @@ logs are merged      without `observed_until`: a kind that ends early; ids in an
 ===================  ==================================================================
 
 `PartitionedLog` has most checks of a new log, from summaries of all partitions and in
-its own order, but not those of ids and of copies.
+its own order, but not that of ids.
 """
 
 from sklearn_seqcrm.events._warnings._far_times import (
@@ -31,7 +31,11 @@ from sklearn_seqcrm.events._warnings._field_values import (
 )
 from sklearn_seqcrm.events._warnings._new_events import NewEventChecks
 from sklearn_seqcrm.events._warnings._numbers_as_text import warn_numbers_as_text
-from sklearn_seqcrm.events._warnings._repeated_events import repeated_events
+from sklearn_seqcrm.events._warnings._repeated_events import (
+    count_copied_events,
+    repeated_events,
+    warn_copied_events,
+)
 from sklearn_seqcrm.events._warnings._unknown_customers import (
     warn_other_notation,
     warn_unknown_customers,

@@ -18,7 +18,10 @@ from sklearn_seqcrm.events._warnings._field_values import (
 )
 from sklearn_seqcrm.events._warnings._look_like_ids import warn_id_like_fields
 from sklearn_seqcrm.events._warnings._numbers_as_text import warn_numbers_as_text
-from sklearn_seqcrm.events._warnings._repeated_events import warn_copied_events
+from sklearn_seqcrm.events._warnings._repeated_events import (
+    count_copied_events,
+    warn_copied_events,
+)
 from sklearn_seqcrm.events._warnings._wrong_dates import (
     warn_date_like_times,
     warn_wrong_dates,
@@ -64,4 +67,4 @@ class NewEventChecks:
         warn_numbers_as_text(events.columns, self._declared)
         warn_date_like_times(events.timeline, f"times in column {time!r}")
         warn_wrong_dates(events.timeline, time, observed_until)
-        warn_copied_events(events)
+        warn_copied_events(count_copied_events(events))

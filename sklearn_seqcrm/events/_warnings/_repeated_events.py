@@ -18,7 +18,7 @@ import pandas as pd
 
 from sklearn_seqcrm._ragged import ranges
 from sklearn_seqcrm._stacklevel import warn_user
-from sklearn_seqcrm._store import Column, Timeline
+from sklearn_seqcrm._store import Column, RawLog, Timeline
 from sklearn_seqcrm.events._read import Events
 
 
@@ -52,8 +52,8 @@ _FEWEST_COPIED = 20
 _COMPARED, _FEWEST_DISTINCT = 5_000, 20
 
 
-def warn_copied_events(events: Events) -> None:
-    """Warn if each event of a new log is there several times, as after a wrong join.
+def count_copied_events(events: Events | RawLog) -> int:
+    """Return how many first events of a log are all there several times; else 0.
 
     Only the first events are compared, which tells such a table from others.
     """
@@ -64,21 +64,27 @@ def warn_copied_events(events: Events) -> None:
         is_same = times[1 : n + 1] == times[:n]
         n -= int(np.argmin(is_same[::-1]))
     if n < _FEWEST_COPIED:
-        return
+        return 0
     moment = events.timeline.positions(
         events.timeline.codes_of(np.arange(n)), times[:n]
     )
     if np.bincount(pd.factorize(moment)[0]).min() < 2:  # an event alone at its time
-        return
+        return 0
     fields = _number_distinct(np.zeros(n), events.columns, np.arange(n), known={})
     copies = np.bincount(pd.factorize(moment * n + fields)[0])
     if fields.max() + 1 < _FEWEST_DISTINCT or copies.min() < 2:
-        return
-    warn_user(
-        f"Each of the first {n} events is in the table at least twice, with the same "
-        "customer, time and fields, as after a join with repeated keys. Copies "
-        "count as events of their own; drop_duplicates() of pandas drops them."
-    )
+        return 0
+    return n
+
+
+def warn_copied_events(n: int, table: str = "the table") -> None:
+    """Warn if there are copies, as after a wrong join: see `count_copied_events`."""
+    if n:
+        warn_user(
+            f"Each of the first {n} events is in {table} at least twice, with the same "
+            "customer, time and fields, as after a join with repeated keys. Copies "
+            "count as events of their own; drop_duplicates() of pandas drops them."
+        )
 
 
 def _old_events_of_runs(
