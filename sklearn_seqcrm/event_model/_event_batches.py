@@ -110,17 +110,38 @@ class EventBatch(Batch):
 
 
 class EventBatches(BatchIterator):
-    """A `BatchIterator` whose parts have events, as many as memory has room for."""
+    """A `BatchIterator` whose parts have events, as many as memory has room for.
+
+    With `shuffle`, rows of a batch are random, for a loss that is a sum over the events
+    of a row. If they had similar lengths, as in `BatchIterator`, such a loss would be
+    many times as large in some batches as in others. Gradient clipping then takes
+    weight from busy customers: on CDNOW, where most have bought once, those who had
+    bought ten times had half as many simulated purchases as real ones.
+    """
 
     batch_type = EventBatch
 
     def plan(self) -> list[list[np.ndarray]]:
         """Return the rows of each part of each batch."""
         counts = event_counts(self.data)
+        if self.shuffle:
+            return self._plan_mixed(counts)
         return [
             [some for rows in parts for some in self._cut(rows, counts[rows])]
             for parts in super().plan()
         ]
+
+    def _plan_mixed(self, counts: np.ndarray) -> list[list[np.ndarray]]:
+        """Return the plan of random batches of rows with these numbers of events."""
+        [source] = self.data.sources
+        lengths = source.lengths
+        order = self.rng.permutation(len(lengths))
+        plan = []
+        for first in range(0, len(order), self.batch_size):
+            rows = order[first : first + self.batch_size]
+            rows = rows[np.argsort(-lengths[rows], kind="stable")]
+            plan.append(self._cut(rows, counts[rows], lengths[rows]))
+        return plan
 
     def _cut(
         self, rows: np.ndarray, counts: np.ndarray, lengths: np.ndarray | None = None
@@ -141,7 +162,7 @@ class EventBatches(BatchIterator):
         return np.split(rows, cut_where_full(fits))
 
 
-# Batches -----------------------------------------------------------------------------
+# Sizes of batches --------------------------------------------------------------------
 
 _MOST_ROWS = 512
 _STEPS_IN_EPOCH = 64
@@ -153,28 +174,6 @@ _FEWEST_ROWS, _FEWEST_EVENTS = (8, 64), 1024
 # ends on its first plateau. With 100 customers of two baskets each, a patience of ten
 # steps of 64 rows was too short, and batches of 16 rows gained a nat an event.
 _STEPS_TO_STOP_EARLY = 8
-
-
-class MixedBatches(EventBatches):
-    """Batches of random rows, for a loss that is a sum over the events of a row.
-
-    If a batch had rows of similar length, as in `BatchIterator`, such a loss would be
-    many times as large in some batches as in others. Gradient clipping then takes
-    weight from busy customers: on CDNOW, where most have bought once, those who had
-    bought ten times had half as many simulated purchases as real ones.
-    """
-
-    def plan(self) -> list[list[np.ndarray]]:
-        """Return the rows of each part of each batch."""
-        [source] = self.data.sources
-        lengths, counts = source.lengths, event_counts(self.data)
-        order = self.rng.permutation(len(lengths))
-        plan = []
-        for first in range(0, len(order), self.batch_size):
-            rows = order[first : first + self.batch_size]
-            rows = rows[np.argsort(-lengths[rows], kind="stable")]
-            plan.append(self._cut(rows, counts[rows], lengths[rows]))
-        return plan
 
 
 def mixed_batch_size(

@@ -20,7 +20,7 @@ from sklearn_seqcrm._recurrent.data import (
 )
 from sklearn_seqcrm._recurrent.network import isolated_torch_settings
 from sklearn_seqcrm._recurrent.training import HistoryNet
-from sklearn_seqcrm.event_model._event_batches import EventBatches, MixedBatches
+from sklearn_seqcrm.event_model._event_batches import EventBatches
 from sklearn_seqcrm.event_model._interarrival import NEVER
 from sklearn_seqcrm.event_model._learned import event_counts, last_times, split_static
 from sklearn_seqcrm.event_model._mixtures import AtomMixture
@@ -44,8 +44,7 @@ class EventNet(HistoryNet):
     def get_iterator(
         self, dataset: RowData, training: bool = False
     ) -> Iterator[tuple[Batch, Tensor]]:
-        batches = MixedBatches if training else EventBatches
-        return batches(  # type: ignore[return-value]
+        return EventBatches(  # type: ignore[return-value]
             dataset,
             self.batch_size if training else _ROWS_AT_ONCE,
             shuffle=training,

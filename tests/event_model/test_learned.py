@@ -11,7 +11,7 @@ from sklearn_seqcrm._ragged import learn_from
 from sklearn_seqcrm._recurrent.data import HistorySource, RowData
 from sklearn_seqcrm._store import Clock, Column, Rows
 from sklearn_seqcrm.event_model._busiest_windows import BusiestWindows
-from sklearn_seqcrm.event_model._event_batches import MixedBatches, mixed_batch_size
+from sklearn_seqcrm.event_model._event_batches import EventBatches, mixed_batch_size
 from sklearn_seqcrm.event_model._fields import TrainingEvents
 from sklearn_seqcrm.event_model._interarrival import InterarrivalGrid
 from sklearn_seqcrm.event_model._learned import join_views
@@ -177,7 +177,7 @@ def test_batches_are_mixed_and_parts_alike():
         none, none.astype("int32"), np.arange(stop[-1]), stop - lengths, stop, stop
     )
     data = RowData((source,), np.zeros((2000, 0), "float32"))
-    plan = MixedBatches(
+    plan = EventBatches(
         data, 200, shuffle=True, share=False, steps_at_once=5000, most_steps=20_000
     ).plan()
     assert_array_equal(

@@ -7,7 +7,7 @@ import torch
 from numpy.testing import assert_array_equal
 
 from sklearn_seqcrm.event_model import LSTMEventModel, _line_order
-from sklearn_seqcrm.event_model._event_batches import MixedBatches, VisibleEvents
+from sklearn_seqcrm.event_model._event_batches import EventBatches, VisibleEvents
 from sklearn_seqcrm.event_model._line_order import RandomLineOrder, is_order_random
 from sklearn_seqcrm.events import EventLog
 
@@ -154,7 +154,7 @@ def losses(model, rows, training):
     net = model.net_
     table, array = model._learned.read(rows, model)[1:]
     data = model._learned.encode(table, array.rows)
-    batches = MixedBatches(data, len(rows), shuffle=True, share=False, seed=0)
+    batches = EventBatches(data, len(rows), shuffle=True, share=False, seed=0)
     [part] = next(iter(batches))[0]
     net.module_.train(training)
     with torch.no_grad():
