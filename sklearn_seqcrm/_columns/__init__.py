@@ -11,8 +11,7 @@ from sklearn_seqcrm._columns._customers import (
     split_customers,
 )
 from sklearn_seqcrm._columns._decision_in_history import (
-    refuse_treatment_columns,
-    refuse_visible_decisions,
+    refuse_shown_treatments,
 )
 from sklearn_seqcrm._columns._forward_split import (
     Cutoffs,

@@ -27,7 +27,20 @@ from sklearn_seqcrm.events import HistoryArray
 _BY_CHANCE = 1e-6
 
 
-def refuse_treatment_columns(
+def refuse_shown_treatments(
+    X: Any, arms: np.ndarray, labels: np.ndarray, customers: np.ndarray
+) -> None:
+    """Raise a ValueError if columns of X or histories show the treatments of rows.
+
+    `arms` (n,) are the positions of the treatments in `labels` (n_arms,), and
+    `customers` (n,) the numbers of the customers. Only the columns of a DataFrame are
+    compared.
+    """
+    _refuse_columns(X, arms, labels, customers)
+    _refuse_last_events(X, arms, labels, customers)
+
+
+def _refuse_columns(
     X: Any, arms: np.ndarray, labels: np.ndarray, customers: np.ndarray
 ) -> None:
     """Raise a ValueError if a value of a column of X marks the rows of an arm.
@@ -37,10 +50,6 @@ def refuse_treatment_columns(
     of all rows of an arm and of no others, and chance does not explain it: ``n_levels /
     comb(n, n_of_arm) < 1e-6`` for numbers of rows or, if each customer is in one arm
     only, of customers.
-
-    `arms` (n,) are the positions of the treatments in `labels` (n_arms,), and
-    `customers` (n,) the numbers of the customers. Only the columns of a DataFrame are
-    compared.
     """
     n_of_arm = np.bincount(arms, minlength=len(labels))
     if not isinstance(X, pd.DataFrame) or np.count_nonzero(n_of_arm) < 2:
@@ -84,7 +93,7 @@ def _n_possible_arms(
     return comb(len(units), np.bincount(units, minlength=n_arms))
 
 
-def refuse_visible_decisions(
+def _refuse_last_events(
     X: Any, arms: np.ndarray, labels: np.ndarray, customers: np.ndarray
 ) -> None:
     """Raise a ValueError if the last events of histories show the treatment.
@@ -92,9 +101,7 @@ def refuse_visible_decisions(
     They do if all rows whose last moment has some level of a field (of raw histories
     only), or that have an event at their cutoff, are in one arm, and chance does not
     explain it: ``share ** n_customers < 1e-6`` with the share of that arm among all
-    rows.
-
-    Arguments are as in `refuse_treatment_columns`; histories are raw or encoded.
+    rows. Histories are raw or encoded.
     """
     if not has_histories(X):
         return

@@ -16,8 +16,7 @@ from sklearn_seqcrm._columns import (
     NoForwardSplitError,
     customers_of,
     has_histories,
-    refuse_treatment_columns,
-    refuse_visible_decisions,
+    refuse_shown_treatments,
 )
 from sklearn_seqcrm._recurrent.objectives import Objective, OutcomesByTreatment
 from sklearn_seqcrm._sklearn_compat import Interval, check_sample_weight, with_callbacks
@@ -118,10 +117,10 @@ class BaseLSTMUplift(BaseLSTM):
         self._check_parameters()
         refuse_no_treatment(treatment, f"{type(self).__name__}.{method}")
         self._ranks.attempt(
-            lambda: self._refuse_visible_decisions(X, treatment, sample_weight)
+            lambda: self._refuse_shown_treatments(X, treatment, sample_weight)
         )
 
-    def _refuse_visible_decisions(
+    def _refuse_shown_treatments(
         self, X: Any, treatment: Any, sample_weight: Any
     ) -> None:
         is_label = pd.api.types.is_hashable(self.control) and self.control is not pd.NA
@@ -136,9 +135,7 @@ class BaseLSTMUplift(BaseLSTM):
         others = [label for label in column.unique().tolist() if label != control]
         labels = np.array([control, *others], dtype=object)
         arms = encode_treatments(column, labels, rows)
-        found = rows, arms, labels, customers_of(rows)
-        refuse_treatment_columns(*found)
-        refuse_visible_decisions(*found)
+        refuse_shown_treatments(rows, arms, labels, customers_of(rows))
 
     def _refuse_split(self, target: Any, split: ForwardSplit) -> None:
         # Without a row of a treatment, its head is not trained, or its loss not seen.

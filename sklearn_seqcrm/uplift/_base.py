@@ -31,8 +31,7 @@ from sklearn_seqcrm._columns import (
     customer_hashes,
     customers_of,
     has_histories,
-    refuse_treatment_columns,
-    refuse_visible_decisions,
+    refuse_shown_treatments,
     warn_other_order,
     with_attrs_of,
 )
@@ -201,9 +200,7 @@ class BaseUplift(BaseEstimator, ABC):
         rows = everyone
         if not everyone.weight.all():
             rows = everyone.take(np.flatnonzero(everyone.weight))
-        found = rows.X, rows.arms, self.treatments_, rows.customers
-        refuse_treatment_columns(*found)
-        refuse_visible_decisions(*found)
+        refuse_shown_treatments(rows.X, rows.arms, self.treatments_, rows.customers)
         rng = check_random_state(self.random_state)
         given = sample_weight is not None, propensity is not None
         models = self._models(*given, self.n_jobs).with_seeds(rng)

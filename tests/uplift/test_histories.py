@@ -18,7 +18,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from sklearn_seqcrm._columns import refuse_treatment_columns, store_horizon
+from sklearn_seqcrm._columns import refuse_shown_treatments, store_horizon
 from sklearn_seqcrm.ensemble import HybridRegressor, make_hybrid
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import HistoryAggregator, RFMFeatures
@@ -299,14 +299,14 @@ def test_a_column_with_one_value_of_an_arm_is_an_error():
     one = np.arange(len(X)) == 3
     ids = X[["history"]].assign(number=np.arange(len(X)))
     rows, arms = np.arange(len(X)), np.array([0, 1])
-    refuse_treatment_columns(ids, one.astype(int), arms, rows)
+    refuse_shown_treatments(ids, one.astype(int), arms, rows)
     # Two of 40 customers were treated, who live in one town, by chance.
     who = np.repeat(np.arange(40), 12)
     few = np.isin(who, [3, 4]).astype(int)
     towns = pd.DataFrame({"town": np.where(few, "A", who % 3)})
-    refuse_treatment_columns(towns, few, arms, who)
+    refuse_shown_treatments(towns, few, arms, who)
     with pytest.raises(ValueError, match="'town' of X shows the treatment"):
-        refuse_treatment_columns(towns, few, arms, np.arange(len(who)))
+        refuse_shown_treatments(towns, few, arms, np.arange(len(who)))
 
 
 def test_columns_of_lists_are_taken():
