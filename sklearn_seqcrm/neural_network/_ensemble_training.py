@@ -205,7 +205,8 @@ class EnsembleTraining:
         There is one for each network to be trained, or one for all. The latest rows are
         the most like those to come, and forward validation neither trains on them nor
         on those whose windows reach into them. The networks are kept until another one
-        has all epochs: trainings can be interrupted or stopped by a callback.
+        is trained: trainings can be interrupted, or stopped by a callback of
+        scikit-learn. A callback of skorch may end one with fewer epochs.
         """
         model, seeds = self.model, self.seeds
         firsts = model.nets_ if len(model.nets_) > 1 else model.nets_ * len(seeds)
@@ -216,6 +217,7 @@ class EnsembleTraining:
         for net, first in zip(nets, firsts, strict=True):
             net.left_out, net.batch_size = first.left_out, first.batch_size
         trained: list[HistoryNet] = []
+        stopped = False
 
         def trainings() -> Iterator[Training]:
             falls = model._objective.lowers_rate
@@ -228,17 +230,15 @@ class EnsembleTraining:
                 )
 
         try:
-            self._train_each(trainings(), nets, trained)
+            stopped = self._train_each(trainings(), nets, trained)
         finally:
+            if stopped and len(trained[-1].history) < n_epochs[len(trained) - 1]:
+                del trained[-1]
             # Not in the order of their ends, which differs from fit to fit.
-            kept = [
-                net
-                for net, n in zip(nets, n_epochs, strict=True)
-                if net in trained and len(net.history) == n
-            ]
-            if kept:
+            if kept := [net for net in nets if net in trained]:
                 model.nets_ = kept
-                model.validation_ |= {"n_epochs": n_epochs[0], "losses": losses}
+                n_done = len(kept[0].history)
+                model.validation_ |= {"n_epochs": n_done, "losses": losses}
 
     def _train_each(
         self,

@@ -2,7 +2,6 @@
 
 import pickle
 import re
-from contextlib import nullcontext
 
 import numpy as np
 import pandas as pd
@@ -10,7 +9,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, EarlyStopping
 
 from sklearn_seqcrm._columns import store_horizon, stored_lengths
 from sklearn_seqcrm._recurrent.data import Ranks
@@ -164,22 +163,12 @@ def test_the_rate_falls_where_a_row_can_make_the_loss_jump(
 
 
 class EndsSecond(Callback):
-    """Raise KeyboardInterrupt in the training that has no validation rows.
-
-    Within an epoch it is that of a user; after an epoch, skorch ends training.
-    """
-
-    def __init__(self, within):
-        self.within = within
+    """Raise the KeyboardInterrupt of a user in the training without validation rows."""
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         self.is_second = X[1] is None
 
     def on_batch_begin(self, net, **kwargs):
-        if self.within and self.is_second:
-            raise KeyboardInterrupt
-
-    def on_epoch_end(self, net, **kwargs):
         if self.is_second:
             raise KeyboardInterrupt
 
@@ -195,20 +184,36 @@ class EndsThird(Watcher):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("within", [False, True])
-def test_the_first_network_is_kept_until_the_second_one_is_complete(
-    within, monkeypatch
-):
+def test_the_first_network_is_kept_if_the_second_one_is_interrupted(monkeypatch):
     monkeypatch.setattr(_ensemble_training, "best_n_epochs", lambda net: 2)
     first = LSTMClassifier(**SMALL, validation="forward", refit=False).fit(X, Y)
-    model = LSTMClassifier(
-        **SMALL, validation="forward", callbacks=[EndsSecond(within)]
-    )
-    with pytest.raises(KeyboardInterrupt) if within else nullcontext():
+    model = LSTMClassifier(**SMALL, validation="forward", callbacks=[EndsSecond()])
+    with pytest.raises(KeyboardInterrupt):
         model.fit(X, Y)
     assert_array_equal(model.predict_proba(X), first.predict_proba(X))
     assert model.n_iter_ == first.n_iter_ == 2
     assert model.validation_ == first.validation_
+
+
+def test_networks_of_all_rows_stay_if_a_callback_of_skorch_ends_their_training(
+    monkeypatch,
+):
+    """Networks with fewer epochs than the first training had chosen were discarded."""
+    monkeypatch.setattr(_ensemble_training, "best_n_epochs", lambda net: 4)
+    # A loss of two epochs is never lower by so much: it ends after two.
+    stop = EarlyStopping(monitor="train_loss", patience=1, threshold=1e9)
+    model = LSTMClassifier(**{**SMALL, "max_epochs": 4, "n_networks": 2})
+    model.set_params(validation="forward", callbacks=[("es", stop)]).fit(X, Y)
+    assert [len(net.history) for net in model.nets_] == [2, 2]
+    assert model.validation_["n_epochs"] == 2
+    assert all("valid_loss" not in net.history[-1] for net in model.nets_)
+
+
+def test_callbacks_that_monitor_validation_rows_where_there_are_none():
+    model = LSTMClassifier(**SMALL, validation="forward", callbacks=[EarlyStopping()])
+    with pytest.raises(KeyError, match="valid_loss") as caught:
+        model.fit(X, Y)
+    assert re.search("no validation rows.*refit=False", caught.value.__notes__[0])
 
 
 def test_networks_that_are_complete_stay_if_a_later_one_is_interrupted():

@@ -186,6 +186,14 @@ def _run_epochs(estimator: Any, training: Training, epochs: EpochSteps | None) -
         net.partial_fit((training.data, valid))
         if averaging and (estimator.warm_start or training.continues):
             net.last_step = averaged.last_step()
+    except KeyError as error:
+        if valid is None:
+            error.add_note(
+                "This training has no validation rows, so that callbacks cannot "
+                "monitor their loss or scores. Set early_stopping=True and, forward in "
+                "time, refit=False."
+            )
+        raise
     except Interrupted as interrupted:
         # The user stops the program, with a usable net if the exception is caught.
         if averaging:
