@@ -36,9 +36,10 @@ def make_history_pipeline(
     estimator : estimator
         Estimator of encoded histories and numeric statics, such as `LSTMClassifier`.
     many_levels : {"one-hot", "target"}, default="one-hot"
-        Encoding of statics of more than 50 levels. ``"one-hot"``: the 50 most frequent
-        levels have a column each, and all others share one. ``"target"``: the mean of
-        the target of each level's customers, shrunken towards the mean of all.
+        Encoding of statics of more than 50 levels. ``"one-hot"``: the 49 most frequent
+        levels, of those with at least 0.5% of the rows, have a column each, and all
+        others share one. ``"target"``: the mean of the target of each level's
+        customers, shrunken towards the mean of all.
     memory : str, joblib.Memory or None, default=None
         Cache of fitted steps, as in `sklearn.pipeline.Pipeline`.
 
