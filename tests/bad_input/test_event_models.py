@@ -203,8 +203,8 @@ EVENT_MODELS = {
         "1 groups, 2,419,200,000 periods and 3 levels would have 7,257,600,000 rows",
     ),
     "demand: too many periods for each group": (
-        demand(every="1s", by="city"),
-        "3 groups, 2,419,200 periods and 3 levels .* at most 10,000,000 are possible",
+        demand(every="30s", by="at"),
+        "46 groups, 80,640 periods and 3 levels .* at most 10,000,000 are possible",
     ),
     "demand: periods that are numbers": (
         demand(every=7),
