@@ -20,9 +20,11 @@ demo: $(VENV)/.installed-examples
 test: $(VENV)/.installed-tests
 	OMP_NUM_THREADS=1 MPLBACKEND=Agg $(BIN)/python -m pytest -n 2
 
-# With the oldest versions that pyproject.toml allows, in a separate environment.
+# With the oldest versions that pyproject.toml allows, in a separate environment, but
+# without the code of the pages, which takes several minutes.
 test-oldest: .venv-oldest/.installed
-	OMP_NUM_THREADS=1 MPLBACKEND=Agg .venv-oldest/bin/python -m pytest -n 2
+	OMP_NUM_THREADS=1 MPLBACKEND=Agg .venv-oldest/bin/python -m pytest -n 2 \
+		--ignore-glob='tests/test_docs_*'
 
 # In a separate environment, so that all other tests run without Dask.
 test-dask: .venv-dask/.installed
