@@ -35,7 +35,9 @@ def test_values_are_those_of_a_loop(method):
     found = policy_value(Y, POLICY, T, **options)
     assert found.value == pytest.approx(by_hand(method))
     wide = {**options, "propensity": np.column_stack([1 - E, E])}
-    assert policy_value(Y, POLICY, T, **wide).value == pytest.approx(found.value)
+    column = {**options, "propensity": E[:, None]}
+    for same in (wide, column):
+        assert policy_value(Y, POLICY, T, **same).value == pytest.approx(found.value)
     # The same policy as probabilities, and against itself.
     chances = np.eye(2)[POLICY]
     same = policy_value(Y, chances, T, baseline=POLICY, **options)
@@ -44,6 +46,24 @@ def test_values_are_those_of_a_loop(method):
     difference = by_hand(method) - by_hand(method, np.ones(6, int))
     assert everybody.value == pytest.approx(difference)
     assert everybody.lower < everybody.value < everybody.upper
+
+
+@pytest.mark.parametrize("method", ["ipw", "snipw", "dr"])
+def test_standard_errors_are_those_of_the_terms_of_a_loop(method):
+    """The value is a mean of terms, or a ratio of means by "snipw"."""
+    value, terms, ratios = by_hand(method), [], []
+    for y, t, chosen, e, m in zip(Y, T, POLICY, E, M, strict=True):
+        ratio = (t == chosen) / (e if t else 1 - e)
+        ratios.append(ratio)
+        if method == "dr":
+            terms.append(m[chosen] + ratio * (y - m[t]))
+        else:
+            terms.append(ratio * (y - value if method == "snipw" else y))
+    scale = np.mean(ratios) if method == "snipw" else 1
+    options = {"outcomes": M} if method == "dr" else {}
+    found = policy_value(Y, POLICY, T, propensity=E, method=method, **options)
+    error = np.std(terms, ddof=1) / np.sqrt(6) / scale
+    assert found.standard_error == pytest.approx(error)
 
 
 def test_randomised_values_are_means_of_arms():

@@ -99,6 +99,8 @@ def test_rows_without_purchases_or_without_lists(metric):
     assert metric(pd.Series(["a"], index=[3]), offered.iloc[:0]) == 0
     with pytest.warns(UndefinedMetricWarning, match="Nothing was bought"):
         assert np.isnan(metric(pd.Series([], dtype=str), offered))
+    with pytest.warns(UndefinedMetricWarning, match="Nothing was bought"):
+        assert np.isnan(metric(pd.Series([], dtype=object), offered))
     assert metric(pd.Series([], dtype=str), offered, per_row=True).shape == (0,)
 
 

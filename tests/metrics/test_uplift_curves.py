@@ -360,6 +360,23 @@ def test_bootstrap_of_a_mean_has_its_standard_error():
     assert found.upper - found.score == pytest.approx(1.97 * error, rel=0.1)
 
 
+def test_bootstrap_weights_are_repetitions():
+    def mean(values, sample_weight):
+        return np.average(values, weights=sample_weight)
+
+    found = bootstrap_interval(
+        mean, [1.0, 2, 9], sample_weight=[3, 1, 1], random_state=0
+    )
+    copies = bootstrap_interval(
+        mean, [1.0, 1, 1, 2, 9], customers=list("aaabc"), random_state=0
+    )
+    assert found.score == pytest.approx(2.8)
+    assert_allclose(found.samples, copies.samples)
+    assert found.standard_error == pytest.approx(np.std(found.samples, ddof=1))
+    one = bootstrap_interval(mean, [1.0, 2, 9], n_resamples=1, random_state=0)
+    assert np.isnan(one.standard_error)
+
+
 def test_bootstrap_samples_do_not_repeat_warnings():
     """A warning of few buyers has another number in each sample."""
     y, treated = (np.arange(400) % 80 == 1).astype(float), np.arange(400) % 2
