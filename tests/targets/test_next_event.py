@@ -35,6 +35,15 @@ def test_next_value_of_each_type():
     assert next_value(X, "price", censored="drop").index.tolist() == ["r", "s"]
 
 
+def test_the_first_event_of_a_log_is_a_next_event():
+    events = pd.DataFrame({"id": ["a", "b"], "time": [1, 7], "price": [2.0, 3.0]})
+    X = log_of_table(events).attach(pd.DataFrame({"id": ["a", "b"]}), cutoff=1)
+    assert next_value(X, "price").tolist() == [2.0, 3.0]
+    y = time_to_next(X)
+    assert y["event"].tolist() == [True, True]
+    assert y["time"].tolist() == [0, 6]
+
+
 def test_without_a_horizon_an_unknown_next_event_is_censored():
     X = small_log().attach(pd.DataFrame({"id": ["a", "b"]}), cutoff=days(3)[0])
     message = (
