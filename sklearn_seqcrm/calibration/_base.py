@@ -15,7 +15,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import check_cv
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state, indexable
-from sklearn.utils.validation import check_consistent_length, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from sklearn_seqcrm._columns import (
     Table,
@@ -119,7 +119,6 @@ class BaseConformal(BaseEstimator, ABC):
         warn_other_order(X, y)
         X, y = indexable(X, y)
         values = self._validate_target(y)
-        check_consistent_length(X, values)
         # The horizon in the attrs is needed by a CutoffSplit and by networks.
         y = with_attrs_of(y, values)
         customers = customers_of(X)

@@ -284,6 +284,11 @@ def test_customers_in_both_parts_warn(shop):
     base = make_pipeline(RFMFeatures("price", remainder="drop"), Ridge())
     with pytest.warns(UserWarning, match=r"has \d+ customers in both parts, and not"):
         ConformalRegressor(base, cv=ShuffleSplit(1, random_state=0)).fit(X, y)
+    # Training rows at the latest cutoff, too, of customers with an earlier row.
+    late = np.flatnonzero(X["cutoff"] == X["cutoff"].max())[::2]
+    same_time = [(np.setdiff1d(np.arange(len(X)), late), late)]
+    with pytest.warns(UserWarning, match="not all calibration rows are later"):
+        ConformalRegressor(base, cv=same_time).fit(X, y)
     by_customer = GroupShuffleSplit(1, random_state=0)
     ConformalRegressor(base, cv=by_customer).fit(X, y)  # no warning
 

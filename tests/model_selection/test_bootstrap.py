@@ -93,6 +93,25 @@ def test_fast_scores_with_any_labels(name, labels):
     assert_allclose(metric.on(model, Data(X, y, {}))(weights), expected, rtol=1e-12)
 
 
+@pytest.mark.parametrize("name", [*CLASSES[1:], *NUMBERS])
+def test_missing_predictions_are_errors_as_in_scikit_learn(name):
+    values = np.linspace(0, 1, N)
+    values[3] = np.nan
+    model = shares_of(values) if name in CLASSES else numbers_of(values)
+    [metric] = read_metrics(name)
+    with pytest.raises(ValueError, match="contains NaN"):
+        metric.on(model, Data(X, Y, {}))(np.ones((1, N)))
+
+
+def test_labels_predicted_as_a_column():
+    """A column compared with ``y`` of one dimension would be a square."""
+    labels = np.array([0, 1, 1, 1])
+    model = stored(DummyClassifier(), np.array([0, 1]), predict=labels[:, None])
+    [metric] = read_metrics("accuracy")
+    score = metric.on(model, Data(X[:4], np.array([0, 1, 0, 1]), {}))
+    assert_allclose(score(np.array([[1.0, 1, 1, 1], [1, 0, 3, 0]])), [0.75, 0.25])
+
+
 def test_lists_of_probabilities():
     """As forests return them."""
     rows = RNG.normal(size=(N, 2))
