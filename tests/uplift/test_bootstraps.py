@@ -1,10 +1,14 @@
 """Intervals of effects from samples of the customers."""
 
+from itertools import islice
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 from sklearn.model_selection import PredefinedSplit
 
 from sklearn_seqcrm.uplift import choose_contacts
+from sklearn_seqcrm.uplift._fit_samples import _samples
 from tests.uplift.small_tables import (
     LEARNERS,
     POINTS,
@@ -28,6 +32,28 @@ def test_intervals_contain_the_truth():
             (interval[:, 0] < effect(POINTS)) & (effect(POINTS) < interval[:, 1])
         )
     assert 0.7 < np.mean(covered) <= 1
+
+
+class Drawn(NamedTuple):
+    """Rows whose samples are their positions."""
+
+    customers: np.ndarray
+
+    def take(self, index):
+        return index
+
+
+def test_samples_draw_each_customer_with_all_rows():
+    rows = Drawn(np.array([7, 3, 7, 5, 3, 7]))
+    draws = []
+    for index in islice(_samples(rows, np.random.RandomState(0)), 200):
+        times = np.bincount(index, minlength=6)
+        assert times[0] == times[2] == times[5]
+        assert times[1] == times[4]
+        draws.append(times[[0, 1, 3]])
+    assert (np.sum(draws, axis=1) == 3).all()
+    # Of 600, each customer is drawn 200 times, with a standard error of 11.5.
+    np.testing.assert_allclose(np.sum(draws, axis=0), 200, atol=46)
 
 
 def test_samples_have_the_given_folds():

@@ -52,6 +52,7 @@ def test_small_problems_have_the_best_choice(seed):
         )
         assert contacts["profit"].is_monotonic_decreasing
         assert contacts["row"].is_unique
+        assert contacts.index.tolist() == list(range(len(contacts)))
         assert result.cost == pytest.approx(contacts["cost"].sum())
 
 
@@ -179,6 +180,14 @@ def test_intervals_are_quantiles_of_the_profit_over_samples():
     assert half.upper - half.lower < 0.5 * (result.upper - result.lower)
     without = choose_contacts(effect)
     assert np.isnan([without.lower, without.upper]).all()
+
+
+def test_an_interval_leaves_equal_tails():
+    samples = np.linspace(0, 1, 101)[:, None]  # of one customer
+    result = choose_contacts(
+        [0.5], value=10, effect_samples=samples, confidence_level=0.9
+    )
+    assert_allclose([result.lower, result.profit, result.upper], [0.5, 5, 9.5])
 
 
 def test_bad_input():
