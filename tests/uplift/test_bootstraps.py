@@ -34,6 +34,15 @@ def test_intervals_contain_the_truth():
     assert 0.7 < np.mean(covered) <= 1
 
 
+def test_an_interval_has_quantiles_of_the_samples():
+    X, y, treated, _ = table(90)
+    model = linear(n_bootstraps=5, confidence_level=0.5, random_state=0)
+    model.fit(X, y, treatment=treated)
+    # Of five in order, the quantiles .25 and .75 are the second and the fourth.
+    samples = np.sort(model.predict_samples(POINTS), axis=0)
+    np.testing.assert_allclose(model.predict_interval(POINTS), samples[[1, 3]].T)
+
+
 class Drawn(NamedTuple):
     """Rows whose samples are their positions."""
 
