@@ -95,6 +95,13 @@ def test_a_customer_may_be_in_one_of_several_logs():
     assert_array_equal(customers_of(pd.concat(parts)), [0, 1, 2] * 3)
 
 
+@pytest.mark.parametrize("known", [("a", "a"), ("ab", "bc"), ("bc", "ab")])
+def test_a_customer_may_be_in_several_logs(known):
+    rows = pd.DataFrame({"who": ["a", "b", "c"]})
+    parts = [log_with(list(who)).attach(rows, cutoff=9) for who in known]
+    assert_array_equal(customers_of(pd.concat(parts)), [0, 1, 2] * 2)
+
+
 def test_rows_are_joined_through_any_column():
     rows = pd.DataFrame({"who": ["a", "new", "new", "b"], "card": [1, 2, 3, 3]})
     X = log_with(["a"]).attach(rows, cutoff=9, name="h")
@@ -109,6 +116,10 @@ def test_missing_histories_join_no_rows():
     X.loc[[0, 3], "history"] = None
     numbers = row_customers([X["history"].array])
     assert_array_equal(pd.factorize(numbers)[0], [0, 1, 2, 3, 4, 2, 1])
+    ranks = ranked_customers(X["history"].array)
+    assert_array_equal(ranks[[0, 3]], [3, 4])  # after three customers
+    assert sorted(ranks[[1, 2, 4]]) == [0, 1, 2]
+    assert_array_equal(ranks[[6, 5]], ranks[[1, 2]])
 
 
 A, B = uuid.UUID(int=1), uuid.UUID(int=2)

@@ -84,6 +84,15 @@ def test_means_are_those_of_the_formula():
     )
 
 
+def test_two_levels():
+    """The variance is 2 within levels, and (100 - 2) / 2 between them."""
+    targets = np.array([[0.0], [2], [10], [12]])
+    found = level_means(np.array([0, 0, 1, 1]), 2, np.arange(4), targets, np.array([5]))
+    m = 2 / 49
+    expected = [[(2 + m * 5) / (2 + m)], [(22 + m * 5) / (2 + m)]]
+    assert_allclose(found, expected)
+
+
 def test_rows_are_encoded_by_other_customers():
     """Whatever the targets of the rows of a customer are, these rows do not change."""
     X, y = rows_of()
