@@ -15,6 +15,7 @@ from sklearn_seqcrm._columns import (
     split_forward,
     store_horizon,
 )
+from sklearn_seqcrm._columns._horizons import endless_gap
 from sklearn_seqcrm._columns._survival_split import split_endless
 from sklearn_seqcrm._store import Clock
 from sklearn_seqcrm.targets import (
@@ -208,6 +209,14 @@ def test_reasons_against_a_split(cutoffs, horizon, reason):
 def test_too_few_customers_at_the_latest_cutoffs():
     with pytest.raises(NoForwardSplitError, match="only 1 customers have rows"):
         split_forward(at(1, 2), np.zeros(120, "int64"), {"horizon": 1})
+    fewest = np.tile(np.arange(60) % 50, 2)
+    assert_array_equal(
+        split_forward(at(1, 2), fewest, {"horizon": 1}).valid, np.arange(60, 120)
+    )
+    with pytest.raises(
+        NoForwardSplitError, match=r"only 49 customers .* 50 are needed"
+    ):
+        split_forward(at(1, 2), fewest % 49, {"horizon": 1})
 
 
 @pytest.mark.parametrize("n_shops", [1, 4])
@@ -374,3 +383,17 @@ def test_a_target_that_lost_its_attrs_has_no_horizon():
     for unknown in (lost, pd.Series(lost, y.index)):
         with pytest.raises(NoForwardSplitError, match=r"np.where drop .*: set horizon"):
             known_horizon(unknown)
+
+
+def test_only_both_columns_of_windows_without_an_end_have_their_gap():
+    y = pd.DataFrame({"event": [True], "time": [1.0]})
+    assert endless_gap(y) is None
+    store_horizon(y, {"horizon": None, "gap": "2 days"})
+    assert endless_gap(y) == "2 days"
+    for other in (y["time"], y.assign(cost=0.0), y.to_numpy()):
+        assert endless_gap(other) is None
+    for lengths in ({"horizon": "9 days", "gap": 0}, {"horizon": None, "gap": "soon"}):
+        store_horizon(y, lengths)
+        assert endless_gap(y) is None
+    store_horizon(y, {})
+    assert not y.attrs
