@@ -1,6 +1,7 @@
 """Curves of effects, with figures of scikit-uplift 0.5.1 and causalml 0.18.0."""
 
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from sklearn_seqcrm.metrics import (
     uplift_auc_score,
     uplift_curve,
 )
+from sklearn_seqcrm.metrics._uplift_curves import reference_uplift_order
 
 Y = np.array([1, 0, 1, 1, 0, 1, 0, 0, 1, 0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 0])
 T = np.array([1, 0, 1, 1, 0, 0, 1, 0, 0, 1, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0])
@@ -325,6 +327,35 @@ def test_undefined_scores():
         uplift_at_k(Y, TIED, T, k=0)
     with pytest.raises(ValueError, match="'strategy'"):
         uplift_at_k(Y, TIED, T, strategy="all")
+
+
+def test_the_top_rows_of_each_arm():
+    """All rows of the upper half are treated."""
+    y, treated = [1, 1, 0, 0, 0, 1, 1, 1], [1, 1, 1, 1, 0, 0, 0, 0]
+    effect = np.arange(8.0)[::-1]
+    assert uplift_at_k(y, effect, treated, k=0.5, strategy="by_group") == 1 - 1 / 2
+    assert uplift_at_k(y, effect, treated, k=0.75) == 2 / 4 - 1 / 2
+
+
+class Rows(NamedTuple):
+    y: np.ndarray
+    treated: np.ndarray
+    weight: np.ndarray
+
+
+@pytest.mark.parametrize(
+    ("n_control_bought", "n_treated_not", "last"),
+    [(2, 1, [1, 0]), (1, 2, [0, 1]), (1, 1, [0, 1])],
+)
+def test_the_reference_of_uplift_is_that_of_scikit_uplift(
+    n_control_bought, n_treated_not, last
+):
+    """Of those whose outcome does not agree, the larger group comes first."""
+    numbers = [1, 1, n_control_bought, n_treated_not]
+    treated = np.repeat([True, False, False, True], numbers)
+    y = np.repeat([1.0, 0, 1, 0], numbers)
+    found = reference_uplift_order(Rows(y, treated, np.ones(len(y))))
+    assert_allclose(found, np.repeat([3, 2, *last], numbers))
 
 
 def test_bootstrap_intervals_are_over_customers():
