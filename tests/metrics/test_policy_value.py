@@ -222,6 +222,14 @@ def test_columns_are_found_by_the_labels_of_the_arms(name):
         policy_value(**{**options, name: named.set_axis(["mail", "none", "x"], axis=1)})
 
 
+def test_an_arm_that_was_impossible_for_a_row():
+    """Of three arms, without a certain one."""
+    arms = np.array([0, 1, 0, 1, 2, 1])
+    chances = np.repeat([[0.2, 0.4, 0.4], [0.5, 0.5, 0.0]], [4, 2], axis=0)
+    with pytest.raises(ValueError, match="propensity is 0 or 1 in 2 of 6 rows"):
+        policy_value(Y, 1, arms, control=0, propensity=chances)
+
+
 def test_bad_input():
     holed = np.array([1, 0, 1, 0, 0, np.nan])
     cases = [

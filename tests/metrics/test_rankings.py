@@ -86,6 +86,9 @@ def test_names_and_forms(metric):
     names = {"row": "who", "value": "product", "rank": "place"}
     assert metric(had.rename(columns=names), offered.rename(columns=names), **names)
     assert metric(series, offered.rename(columns=names), **names) == expected
+    # Purchases may be categories, and lists text.
+    one, other = (table.astype({"value": str}) for table in (had, offered))
+    assert metric(one.astype({"value": "category"}), other) == expected
     # Repeated purchases count once; ranks may skip numbers.
     twice = pd.concat([had, had])
     assert metric(twice, offered.assign(rank=3 * offered["rank"] - 7)) == expected
