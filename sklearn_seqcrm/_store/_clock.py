@@ -190,6 +190,19 @@ class Clock:
             return float(total)
         return min(math.ceil(total), MAX_TICK)
 
+    def multiples(self, length: Any, what: str, n: int) -> np.ndarray:
+        """Return 0, 1, ..., n - 1 times a length in ticks, rounded up, shape (n,).
+
+        Errors name the length `what`. The largest multiple must fit the axis.
+        """
+        one = self._length(length, what)
+        if self.dtype == "float64":
+            return np.arange(n) * float(one)
+        if one.denominator == 1:
+            return np.arange(n) * min(int(one), MAX_TICK)
+        ticks = [-(-k * one.numerator // one.denominator) for k in range(n)]
+        return np.array(ticks, dtype="int64")
+
     def as_index(self, times: np.ndarray) -> pd.Index:
         """Convert ticks to the datetimes or numbers that users see."""
         if self.unit is None:

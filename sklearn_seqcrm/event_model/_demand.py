@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from sklearn_seqcrm._store import Clock, saturating_add
+from sklearn_seqcrm._store import Clock
 from sklearn_seqcrm.event_model._futures import summary_of_paths
 from sklearn_seqcrm.event_model._learned import LearnedEvents
 from sklearn_seqcrm.event_model._simulate import (
@@ -51,26 +51,26 @@ class Periods:
         one = total
         if every is not None:
             one = clock.duration(every, "every", positive=True)
-        n = round(total / one)
-        if not n or abs(total / one - n) > 1e-9 * n:
+        ratio = total / one
+        n_cells = n_groups * max(n_levels, 1) * ratio
+        if n_cells > _MOST_CELLS:
+            raise ValueError(
+                f"every={every!r} in horizon={horizon!r} makes {ratio:,.0f} periods, "
+                f"so that the table would have {n_cells:,.0f} rows (periods x groups x "
+                f"levels), but at most {_MOST_CELLS:,} are possible. Choose longer "
+                "periods, a shorter horizon or fewer groups."
+            )
+        n = round(ratio)
+        if not n or abs(ratio - n) > 1e-9 * n:
             raise ValueError(
                 f"horizon must be a multiple of every, so that all periods are of one "
                 f"length; got horizon={horizon!r} and every={every!r}."
             )
-        if (n_cells := n_groups * n * n_levels) > _MOST_CELLS:
-            raise ValueError(
-                f"{n_groups:,} groups, {n:,} periods and {n_levels:,} levels would "
-                f"have {n_cells:,} rows, but at most {_MOST_CELLS:,} are possible. "
-                "Choose longer periods, or call demand for some of the customers."
-            )
         length = horizon if every is None else every
+        starts = clock.multiples(length, "every", n)
         if clock.unit is not None:
-            length = pd.Timedelta(length)
-        labels = pd.Index(np.arange(n) * length)
-        if isinstance(one, int):
-            return cls(np.arange(n) * one, labels)
-        starts = [clock.rounded_up(every=label) for label in labels]
-        return cls(np.array(starts, dtype=clock.dtype), labels)
+            return cls(starts, pd.Index(np.arange(n) * pd.Timedelta(length)))
+        return cls(starts, pd.Index([k * length for k in range(n)]))
 
     def find(self, times: np.ndarray, cutoff: np.ndarray) -> np.ndarray:
         """Return the number of the period of each event, shape (n,), int64.
@@ -84,9 +84,9 @@ class Periods:
         # `targets` begin at cutoff + start, so that this sum decides.
         found = np.clip(found, 0, last)
         following = np.minimum(found + 1, last)
-        is_later = times >= saturating_add(cutoff, self.starts[following])
+        is_later = times >= cutoff + self.starts[following]
         found = np.where(is_later, following, found)
-        return found - (times < saturating_add(cutoff, self.starts[found]))
+        return found - (times < cutoff + self.starts[found])
 
 
 @dataclass(frozen=True, eq=False)

@@ -422,3 +422,21 @@ def test_a_step_of_one_length_is_none_of_the_calendar(every):
     log = numbered_log(pd.to_datetime(["2024-01-05", "2024-01-19"]))
     days = log.snapshots_every(every)["cutoff"].dt.day
     assert days.tolist() == [12, 19]
+
+
+@pytest.mark.parametrize(
+    ("clock", "length", "ticks"),
+    [
+        (Clock("int64", "s"), "1500ms", [0, 2, 3, 5]),
+        (Clock("int64", "us"), "1s", [0, 10**6, 2 * 10**6]),
+        (Clock("int64"), 2.5, [0, 3, 5]),
+        (Clock("int64"), 2**61 + 1, [0, 2**61 + 1, 2**62 + 2]),
+        (Clock("int64"), 2**70, [0]),
+        (Clock("float64"), 0.1, [0.0, 0.1, 0.2, 3 * 0.1]),
+        (Clock("float64"), 2**70, [0.0]),
+    ],
+)
+def test_multiples_of_a_length(clock, length, ticks):
+    found = clock.multiples(length, "every", len(ticks))
+    assert found.dtype == clock.dtype
+    assert found.tolist() == ticks

@@ -200,11 +200,11 @@ EVENT_MODELS = {
     "demand: periods of 0": (demand(every="0D"), "every must be longer than 0"),
     "demand: millions of periods": (
         demand(every="1ms"),
-        "1 groups, 2,419,200,000 periods and 3 levels would have 7,257,600,000 rows",
+        "every='1ms' in horizon='28D' makes 2,419,200,000 .* 7,257,600,000 rows",
     ),
     "demand: too many periods for each group": (
         demand(every="30s", by="at"),
-        "46 groups, 80,640 periods and 3 levels .* at most 10,000,000 are possible",
+        "80,640 periods, so that .* 11,128,320 rows .* at most 10,000,000 are possible",
     ),
     "demand: periods that are numbers": (
         demand(every=7),

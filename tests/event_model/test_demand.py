@@ -231,6 +231,25 @@ def test_periods_between_the_ticks_of_a_log():
     assert_array_equal(found, [0, 0, 1])
 
 
+@pytest.mark.parametrize("clock", [Clock("int64"), Clock("float64")])
+def test_one_period_may_be_longer_than_the_axis(clock):
+    periods = Periods.of(clock, 2**70, None)
+    assert periods.starts.tolist() == periods.labels.tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("clock", "horizon", "every", "n_levels"),
+    [
+        (Clock("int64", "ns"), "1D", "1ms", 0),  # a field without a level in training
+        (Clock("int64", "ns"), "1D", "1s", 150),
+        (Clock("float64"), 1e308, 1e-10, 1),
+    ],
+)
+def test_too_many_periods(clock, horizon, every, n_levels):
+    with pytest.raises(ValueError, match="at most 10,000,000 are possible"):
+        Periods.of(clock, horizon, every, 1, n_levels)
+
+
 def test_starts_of_days_are_added_to_a_cutoff_with_a_zone():
     rng = np.random.default_rng(0)
     day = pd.Timestamp("2024-01-01", tz="UTC") + rng.integers(0, 90, 80) * WEEK / 7
