@@ -119,8 +119,9 @@ class RecommendingEventModel(SimulatingEventModel):
         ValueError
             If there is no such categorical field, a value of `candidates` was neither
             in training nor in the histories of `X`, `within` is given together with
-            `basket` or `open_basket`, `open_basket` together with ``at_cutoff=False``,
-            or an argument is out of range.
+            `basket` or `open_basket` or ends after the last time that the log can hold,
+            `open_basket` is given together with ``at_cutoff=False``, or an argument is
+            out of range.
 
         Warns
         -----

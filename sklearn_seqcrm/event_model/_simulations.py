@@ -83,8 +83,9 @@ def _refuse_beyond_axis(
                 "('us'), build the log again, and fit on it: nanoseconds end in 2262"
             )
         raise ValueError(
-            f"{given} ends after the last time that a log of times in "
-            f"{clock.unit or 'integers'} can hold. {way}."
+            f"{given} from the cutoff {clock.as_scalar(cutoff.max())} on ends after "
+            f"the last time that a log of times in {clock.unit or 'integers'} can "
+            f"hold. {way}."
         )
 
 
@@ -241,8 +242,8 @@ class SimulatingEventModel(BaseEventModel):
             return values for rows, or neither numbers nor durations nor times, and
             `return_paths` is False.
         ValueError
-            If it returns another number of values or no columns, or an argument is out
-            of range.
+            If it returns another number of values or no columns, `horizon` ends after
+            the last time that the log can hold, or an argument is out of range.
 
         Warns
         -----
@@ -343,8 +344,9 @@ class SimulatingEventModel(BaseEventModel):
         ValueError
             If a customer has several rows in a group, so that the demand would count
             several times, `field` is no categorical field, `value` no numeric one, `by`
-            no column, `horizon` is no multiple of `every`, the table would have more
-            than 10 million rows, or another argument is out of range.
+            no column, `horizon` is no multiple of `every` or ends after the last time
+            that the log can hold, the table would have more than 10 million rows, or
+            another argument is out of range.
 
         Warns
         -----

@@ -70,6 +70,7 @@ def model_from(start, unit):
     events = pd.DataFrame({"who": rng.integers(0, 10, 40), "when": start + days})
     events["due"] = events["when"] + pd.to_timedelta(rng.integers(0, 400, 40), "D")
     events[["when", "due"]] = events[["when", "due"]].astype(f"M8[{unit}]")
+    events["shop"] = rng.choice(["a", "b"], 40)
     cutoff = start + pd.Timedelta(3001, "D")
     X = EventLog(events, "who", "when").snapshots([cutoff])
     return cutoff, X, LSTMEventModel(**SMALL).fit(X)
@@ -97,13 +98,21 @@ def test_horizons_beyond_the_end_of_the_axis_are_an_error():
     cutoff, X, model = model_from("2250-01-01", "ns")
     futures = model.sample(X, pd.Timestamp.max - cutoff, n_paths=50, random_state=0)
     assert futures["due"].min() >= cutoff
-    text = r"horizon='3000D' ends after .* in ns can .* microseconds.* end in 2262\."
+    text = (
+        r"horizon='3000D' from the cutoff 2258.* ends after .* in ns can .* in 2262\."
+    )
     with pytest.raises(ValueError, match=text):
         model.sample(X, "3000D")
     with pytest.raises(ValueError, match=text):
         model.simulate_targets(X, lambda rows: future_count(rows, "9D"), "3000D")
     with pytest.raises(ValueError, match=text):
         model.demand(X, None, "3000D")
+    with pytest.raises(ValueError, match=text.replace("horizon", "within")):
+        model.predict_next(X, "shop", within="3000D")
+    # One of the rows is enough.
+    rows = pd.DataFrame({"who": [0, 1], "at": [cutoff - pd.Timedelta("2000D"), cutoff]})
+    with pytest.raises(ValueError, match=text):
+        model.sample(X["history"].array.log.attach(rows, cutoff="at"), "3000D")
 
 
 def test_horizons_beyond_the_end_of_integers_are_an_error():
