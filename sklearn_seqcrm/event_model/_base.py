@@ -138,10 +138,10 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
             that is not a callback of skorch.
         ValueError
             If there are several history columns or none, no row sees an event, events
-            have a field of vectors or rare numbers beyond 1e150 (which cannot be
-            drawn), a parameter is out of range, training diverges, the machine lacks
-            `device` or `precision`, or ``yearly_seasonality=True`` and the record is
-            too short for a season.
+            have a field of vectors or, in a first fit, numbers too large beside the
+            others (which cannot be drawn), a parameter is out of range, training
+            diverges, the machine lacks `device` or `precision`, or
+            ``yearly_seasonality=True`` and the record is too short for a season.
         """
         is_continuation = self.warm_start and hasattr(self, "nets_")
         table, data, customers = self._start(X, is_continuation)

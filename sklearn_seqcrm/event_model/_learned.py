@@ -442,7 +442,7 @@ def _learn_fields(
             fields[name] = LevelField.learn(one, column, own_events, n_components)
         else:
             number = NumberField.learn(one, column, own_events, n_components)
-            number.refuse_huge(column, name)
+            number.refuse_huge(column, own_events.times, name)
             fields[name] = number
     return fields, applies
 

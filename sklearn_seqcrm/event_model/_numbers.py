@@ -31,7 +31,7 @@ _LEAST_SHARE, _MOST_ATOMS = 0.01, 32
 _DECIMALS = range(5)
 _FINE = 1e-6  # width of a cell, as a part of the scale, where numbers have no step
 _LEAST_WIDTH = 1e-30  # of a cell on the symlog axis
-_LARGEST = 1e150  # size to which encoders clip numbers before they learn the scale
+_MOST_SYMLOG = 80.0  # largest size of drawn numbers on the symlog axis
 _MISSING = 0  # the first atom
 N_TARGETS = 3  # channels of `NumberField.targets`
 
@@ -42,13 +42,15 @@ def symlog(numbers: np.ndarray, center: float, scale: float) -> np.ndarray:
     Hafner et al., "Mastering Diverse Domains through World Models", 2023,
     https://arxiv.org/abs/2301.04104.
     """
-    z = (numbers - center) / scale
+    with np.errstate(over="ignore"):
+        z = (numbers - center) / scale
     return np.copysign(np.log1p(np.abs(z)), z)
 
 
 def symexp(scaled: np.ndarray, center: float, scale: float) -> np.ndarray:
     """Return the inverse of `symlog`; sizes are clipped at 80 on the symlog axis."""
-    return center + scale * np.copysign(np.expm1(np.abs(scaled).clip(max=80)), scaled)
+    size = np.abs(scaled).clip(max=_MOST_SYMLOG)
+    return center + scale * np.copysign(np.expm1(size), scaled)
 
 
 class NumberDensity(MixtureDensity, FieldDensity):
@@ -192,21 +194,25 @@ class NumberField(LearnedField):
             some_others=bool(n_others),
         )
 
-    def refuse_huge(self, column: Column, name: str) -> None:
-        """Raise a ValueError for training numbers that could not be drawn again.
+    def refuse_huge(self, column: Column, times: np.ndarray, name: str) -> None:
+        """Raise a ValueError if training numbers could not be drawn again.
 
-        Atoms are drawn as they are. `column` are the values of the field `name`.
+        Atoms are drawn as they are, and a few wrong numbers do no harm. `column` are
+        the values of the field `name`, at events with these `times`.
         """
-        if max(-self.low, self.high) <= _LARGEST:
+        most = self.scale * np.expm1(_MOST_SYMLOG)
+        if max(self.center - self.low, self.high - self.center) <= most:
             return
-        numbers = column.values[np.isfinite(column.values)]
-        n_huge = np.sum(~np.isin(numbers, self.atoms) & (np.abs(numbers) > _LARGEST))
-        if n_huge:
+        numbers = column.as_numbers(times, self.clock).astype("float64")
+        numbers = numbers[np.isfinite(numbers)]
+        is_huge = np.abs(numbers - self.center) > most
+        n_huge = np.sum(is_huge & ~np.isin(numbers, self.atoms))
+        if n_huge > max(1, _LEAST_SHARE * len(numbers)):
             raise ValueError(
                 f"{n_huge} of {len(numbers)} values of field {name!r} are larger than "
-                f"{_LARGEST:g} in size, so that such values could not be simulated. "
-                "Replace them by NaN if they mean that a value is missing, or divide "
-                "the field by a constant."
+                f"{most:.1g} in size, so that they could not be simulated beside the "
+                "others. Replace them by NaN if they mean that a value is missing, or "
+                "transform the field, for instance by its logarithm."
             )
 
     def targets(self, column: Column, times: np.ndarray) -> np.ndarray:
