@@ -234,8 +234,14 @@ class EnsembleTraining:
         finally:
             if stopped and len(trained[-1].history) < n_epochs[len(trained) - 1]:
                 del trained[-1]
-            # Not in the order of their ends, which differs from fit to fit.
-            if kept := [net for net in nets if net in trained]:
+            # Not in the order of their ends, which differs from fit to fit. skorch ends
+            # a training at a KeyboardInterrupt, even in an epoch without a step so far.
+            kept = [
+                net
+                for net in nets
+                if net in trained and "train_loss" in net.history[-1]
+            ]
+            if kept:
                 model.nets_ = kept
                 n_done = len(kept[0].history)
                 model.validation_ |= {"n_epochs": n_done, "losses": losses}

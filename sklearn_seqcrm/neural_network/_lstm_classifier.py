@@ -183,8 +183,9 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         ``"n_dropped"`` are numbers of rows. Forward, ``"since"`` is the first cutoff
         set aside; ``"losses"`` are the validation losses of the first training (with
         `select_fields`, of the better one), and ``"n_epochs"`` is the number of epochs
-        of the networks trained on all rows; both are None without such networks, and of
-        those that see fields with ``select_fields="half"``. ``"left_out"`` has the
+        of the networks trained on all rows, fewer if a callback of skorch ends their
+        training; both are None without such networks, and of those that see fields with
+        ``select_fields="half"``. ``"left_out"`` has the
         fields that networks (or the last half of them) do not see, by history column.
         If the training on all rows is interrupted, the networks before it are kept.
     batch_size_ : int

@@ -9,7 +9,6 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
-from skorch.callbacks import Callback, EarlyStopping
 
 from sklearn_seqcrm._columns import store_horizon, stored_lengths
 from sklearn_seqcrm._recurrent.data import Ranks
@@ -24,24 +23,18 @@ from sklearn_seqcrm.neural_network import (
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 from sklearn_seqcrm.targets import churned, future_count, time_to_next
 from tests.logs import log_of_table
+from tests.neural_network.forward_rows import (
+    COUNTS,
+    CUTOFFS,
+    HORIZON,
+    LOG,
+    N_CUSTOMERS,
+    RAW,
+    X,
+    Y,
+)
 from tests.neural_network.small_fits import Spy, Watcher, fit_and_see
 from tests.small_networks import SMALL
-
-N_CUSTOMERS, CUTOFFS, HORIZON = 60, [20, 30, 40, 50, 60], 10
-
-
-def make_log():
-    rng = np.random.default_rng(0)
-    n_events = rng.poisson(8, N_CUSTOMERS) + 1
-    times = [np.append(0, rng.integers(0, 100, n)) for n in n_events]
-    who = np.repeat(np.arange(N_CUSTOMERS), n_events + 1)
-    return log_of_table(pd.DataFrame({"who": who, "day": np.concatenate(times)}))
-
-
-LOG = make_log()
-RAW = LOG.snapshots(CUTOFFS)
-Y, COUNTS = churned(RAW, HORIZON), future_count(RAW, HORIZON)
-X = HistoryEncoder().fit_transform(RAW)[["history"]].assign(at=RAW["cutoff"] / 10)
 
 
 def trainings(seen):
@@ -160,72 +153,6 @@ def test_the_rate_falls_where_a_row_can_make_the_loss_jump(
     model.set_params(batch_size=len(X)).fit(X, y)
     assert_allclose(seen, 0.01 * np.array(rates))
     assert model.net_.optimizer_.param_groups[0]["lr"] == 0.01
-
-
-class EndsSecond(Callback):
-    """Raise the KeyboardInterrupt of a user in the training without validation rows."""
-
-    def on_train_begin(self, net, X=None, y=None, **kwargs):
-        self.is_second = X[1] is None
-
-    def on_batch_begin(self, net, **kwargs):
-        if self.is_second:
-            raise KeyboardInterrupt
-
-
-class EndsThird(Watcher):
-    """Raise KeyboardInterrupt in the second of the trainings on all rows."""
-
-    def on_train_begin(self, net, X=None, y=None, **kwargs):
-        self.seen.append(X)
-
-    def on_batch_begin(self, net, **kwargs):
-        if len(self.seen) == 3:
-            raise KeyboardInterrupt
-
-
-def test_the_first_network_is_kept_if_the_second_one_is_interrupted(monkeypatch):
-    monkeypatch.setattr(_ensemble_training, "best_n_epochs", lambda net: 2)
-    first = LSTMClassifier(**SMALL, validation="forward", refit=False).fit(X, Y)
-    model = LSTMClassifier(**SMALL, validation="forward", callbacks=[EndsSecond()])
-    with pytest.raises(KeyboardInterrupt):
-        model.fit(X, Y)
-    assert_array_equal(model.predict_proba(X), first.predict_proba(X))
-    assert model.n_iter_ == first.n_iter_ == 2
-    assert model.validation_ == first.validation_
-
-
-def test_networks_of_all_rows_stay_if_a_callback_of_skorch_ends_their_training(
-    monkeypatch,
-):
-    """Networks with fewer epochs than the first training had chosen were discarded."""
-    monkeypatch.setattr(_ensemble_training, "best_n_epochs", lambda net: 4)
-    # A loss of two epochs is never lower by so much: it ends after two.
-    stop = EarlyStopping(monitor="train_loss", patience=1, threshold=1e9)
-    model = LSTMClassifier(**{**SMALL, "max_epochs": 4, "n_networks": 2})
-    model.set_params(validation="forward", callbacks=[("es", stop)]).fit(X, Y)
-    assert [len(net.history) for net in model.nets_] == [2, 2]
-    assert model.validation_["n_epochs"] == 2
-    assert all("valid_loss" not in net.history[-1] for net in model.nets_)
-
-
-def test_callbacks_that_monitor_validation_rows_where_there_are_none():
-    model = LSTMClassifier(**SMALL, validation="forward", callbacks=[EarlyStopping()])
-    with pytest.raises(KeyError, match="valid_loss") as caught:
-        model.fit(X, Y)
-    assert re.search("no validation rows.*refit=False", caught.value.__notes__[0])
-
-
-def test_networks_that_are_complete_stay_if_a_later_one_is_interrupted():
-    """Networks of all rows replace the first one, which was trained on fewer."""
-    one = LSTMClassifier(**SMALL, validation="forward").fit(X, Y)
-    several = LSTMClassifier(**{**SMALL, "n_networks": 3}, validation="forward")
-    model = several.set_params(callbacks=[EndsThird([])])
-    with pytest.raises(KeyboardInterrupt):
-        model.fit(X, Y)
-    assert len(model.nets_) == 1
-    assert_array_equal(model.predict_proba(X), one.predict_proba(X))
-    assert model.validation_ == one.validation_
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 from skorch.callbacks import EarlyStopping
+from skorch.exceptions import SkorchException
 from skorch.utils import noop
 
 from sklearn_seqcrm._recurrent.data import RowData
@@ -186,12 +187,14 @@ def _run_epochs(estimator: Any, training: Training, epochs: EpochSteps | None) -
         net.partial_fit((training.data, valid))
         if averaging and (estimator.warm_start or training.continues):
             net.last_step = averaged.last_step()
-    except KeyError as error:
-        if valid is None:
+    except (KeyError, ValueError, SkorchException) as error:
+        # Of callbacks that monitor the loss or scores of validation rows.
+        if valid is None and "valid" in str(error):
             error.add_note(
                 "This training has no validation rows, so that callbacks cannot "
-                "monitor their loss or scores. Set early_stopping=True and, forward in "
-                "time, refit=False."
+                "monitor their loss or scores. Let them monitor 'train_loss', or set "
+                "early_stopping=True and, where networks are trained again on all "
+                "rows, refit=False."
             )
         raise
     except Interrupted as interrupted:
