@@ -222,11 +222,13 @@ def test_decimal_commas_are_one_warning():
     PartitionedLog(parts, "customer", "time", categorical=["price"])
 
 
-def test_a_table_of_copies_is_one_warning():
+@pytest.mark.parametrize("copied_first", [False, True])
+def test_a_table_of_copies_is_one_warning(copied_first):
     """A shuffle brings the copies of an event into one partition."""
     ids = np.arange(30)
     lines = pd.DataFrame({"who": ids, "day": ids % 7, "price": ids * 2.5})
     parts = [lines, pd.concat([lines.assign(who=100 + ids % 5)] * 2)]
+    parts = parts[::-1] if copied_first else parts
     message = "Each of the first 60 events is in a partition at least twice"
     with pytest.warns(UserWarning, match=message) as found:
         PartitionedLog(parts, "who", "day")
