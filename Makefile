@@ -20,8 +20,8 @@ demo: $(VENV)/.installed-examples
 test: $(VENV)/.installed-tests
 	OMP_NUM_THREADS=1 MPLBACKEND=Agg $(BIN)/python -m pytest -n 2
 
-# With the oldest versions that pyproject.toml allows, in a separate environment, but
-# without the code of the pages, which takes several minutes.
+# With the oldest versions that pyproject.toml allows, in a separate environment. Without
+# the tests of the pages, because their code takes several minutes.
 test-oldest: .venv-oldest/.installed
 	OMP_NUM_THREADS=1 MPLBACKEND=Agg .venv-oldest/bin/python -m pytest -n 2 \
 		--ignore-glob='tests/test_docs_*'
