@@ -14,6 +14,9 @@ from tests.neural_network.forward_rows import X, Y
 from tests.neural_network.small_fits import Watcher
 from tests.small_networks import SMALL
 
+# Files that a Checkpoint would write into the working directory.
+FILES = ("f_params", "f_optimizer", "f_criterion", "f_history")
+
 
 class EndsSecond(Callback):
     """Raise the KeyboardInterrupt of a user in the training without validation rows.
@@ -81,7 +84,7 @@ def test_networks_of_all_rows_stay_if_a_callback_of_skorch_ends_their_training(
     ("callback", "error"),
     [
         (EarlyStopping(), KeyError),
-        (Checkpoint(f_params=None, f_optimizer=None), SkorchException),
+        (Checkpoint(**dict.fromkeys(FILES)), SkorchException),
         (LRScheduler(ReduceLROnPlateau, monitor="valid_loss"), ValueError),
     ],
 )
