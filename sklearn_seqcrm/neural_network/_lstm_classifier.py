@@ -185,9 +185,9 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         `select_fields`, of the better one), and ``"n_epochs"`` is the number of epochs
         of the networks trained on all rows, fewer if a callback of skorch ends their
         training; both are None without such networks, and of those that see fields with
-        ``select_fields="half"``. ``"left_out"`` has the
-        fields that networks (or the last half of them) do not see, by history column.
-        If the training on all rows is interrupted, the networks before it are kept.
+        ``select_fields="half"``. ``"left_out"`` has the fields that networks (or the
+        last half of them) do not see, by history column. If the training on all rows is
+        interrupted, the networks before it are kept.
     batch_size_ : int
         Rows in a step of the last training.
     n_features_in_ : int

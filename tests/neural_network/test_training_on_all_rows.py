@@ -98,7 +98,7 @@ def test_callbacks_that_monitor_validation_rows_where_there_are_none(callback, e
 def test_other_errors_of_callbacks_have_no_note():
     class Wrong(Callback):
         def on_epoch_end(self, net, **kwargs):
-            {}["x"]
+            {}["invalid"]
 
     with pytest.raises(KeyError) as caught:
         LSTMClassifier(**SMALL, early_stopping=False, callbacks=[Wrong()]).fit(X, Y)

@@ -189,7 +189,7 @@ def _run_epochs(estimator: Any, training: Training, epochs: EpochSteps | None) -
             net.last_step = averaged.last_step()
     except (KeyError, ValueError, SkorchException) as error:
         # Of callbacks that monitor the loss or scores of validation rows.
-        if valid is None and "valid" in str(error):
+        if valid is None and "valid_" in str(error):
             error.add_note(
                 "This training has no validation rows, so that callbacks cannot "
                 "monitor their loss or scores. Let them monitor 'train_loss', or set "
