@@ -252,11 +252,10 @@ ESTIMATORS = [
     with_moments(lstm(LSTMSurvival, bins=[1.0, 2.0, 6.0], bidirectional=True), "30D"),
     lstm(LSTMClassifier),
     lstm(LSTMClassifier, cell="gru", num_layers=2),
-    lstm(LSTMClassifier, cell="rnn", head_sizes=()),
-    lstm(LSTMClassifier, bptt_steps=3),
+    lstm(LSTMClassifier, cell="rnn", head_sizes=(), bptt_steps=3),
     lstm(LSTMClassifier, bidirectional=True, pooling=POOLINGS),
     lstm(LSTMClassifier, cell="gru", bidirectional=True, num_layers=2, pooling="last"),
-    lstm(LSTMRegressor, pooling="attention"),
+    lstm(LSTMRegressor, loss="zero_inflated_lognormal", pooling="attention"),
     lstm(LSTMRegressor, num_layers=2, pooling=POOLINGS, batch_size=7),
     lstm(LSTMRegressor, loss="poisson", early_stopping=True),
     by_exposure(lstm(LSTMRegressor, loss="poisson", exposure="days")),
@@ -264,8 +263,6 @@ ESTIMATORS = [
     TransformedTargetRegressor(
         lstm(LSTMRegressor, loss="gamma"), func=one_more, inverse_func=one_less
     ),
-    lstm(LSTMRegressor, loss="quantile", quantile=[0.1, 0.5, 0.9]),
-    lstm(LSTMRegressor, loss="zero_inflated_lognormal"),
     ConformalClassifier(
         make_pipeline(
             RFMFeatures(),

@@ -101,6 +101,12 @@ def make_table(
     return attached(events, make_rows(n_customers, n_cutoffs, seed), lookback=lookback)
 
 
+def rows_by_length(X: pd.DataFrame) -> list[int]:
+    """Return the positions of five rows, from the shortest to the longest history."""
+    order = np.argsort(X["history"].array.lengths, kind="stable")
+    return order[np.linspace(0, len(X) - 1, 5).astype("int64")].tolist()
+
+
 def make_y(X: Any, classes: Sequence[float] = (0, 1), seed: int = 0) -> np.ndarray:
     """Draw random classes, each of which occurs."""
     rng = np.random.default_rng(seed)

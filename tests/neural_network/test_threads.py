@@ -139,6 +139,8 @@ class Look(Callback):
         state = torch.get_rng_state().tolist(), keys.tolist(), rest
         self.seen.append(str((torch.initial_seed(), state)))
         assert [m for m in net.module_.modules() if isinstance(m, Dropout)]
+        if len(self.seen) % 10 != 1:  # copies take most of the time
+            return
         for made in (copy.copy(net), copy.deepcopy(net.module_)):
             assert not pickle.dumps(made).count(b"Generator")
 
