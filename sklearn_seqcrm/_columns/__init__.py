@@ -69,6 +69,7 @@ from sklearn_seqcrm._columns._targets import (
     has_keys,
     read_labels,
     read_numbers,
+    refuse_classes_in_columns,
     refuse_not_finite,
     warn_other_order,
     with_attrs_of,

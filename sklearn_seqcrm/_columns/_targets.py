@@ -46,13 +46,25 @@ def refuse_not_finite(y: np.ndarray) -> None:
         )
 
 
+def refuse_classes_in_columns(y: np.ndarray) -> None:
+    """Raise a ValueError if several columns of y have labels other than 0 and 1."""
+    # Not `np.unique`, which sorts: columns may be text and numbers.
+    others = [one for one in pd.unique(y.ravel()).tolist() if one not in (0, 1)]
+    if others:
+        raise ValueError(
+            f"y has the shape {y.shape}, and the labels of several columns must be "
+            f"0 or 1 each; got {others[:5]}. For columns of classes, fit a "
+            "classifier for each: MultiOutputClassifier of scikit-learn does."
+        )
+
+
 def read_labels(y: Any) -> np.ndarray:
     """Return class labels of shape (n,), one for each row, none of them missing.
 
     Numbers or booleans may be objects, as they are in a column that once had missing
     values: scikit-learn refuses those as "unknown". Raises a TypeError if labels are
-    text and others, which have no order, and a ValueError if there are none, some are
-    missing, or they are no labels of classes.
+    text and others, which have no order, or other objects, and a ValueError if there
+    are none, some are missing, or they are no labels of classes.
     """
     refuse_survival_targets(y)
     y = column_or_1d(y, warn=True)
@@ -62,7 +74,7 @@ def read_labels(y: Any) -> np.ndarray:
         if inferred.dtype.kind in "biuf":
             y = inferred.to_numpy()
         else:
-            _refuse_mixed(y)
+            _refuse_objects(y)
     check_classification_targets(y)
     return y
 
@@ -84,9 +96,16 @@ def read_numbers(y: Any) -> np.ndarray:
     return numbers
 
 
-def _refuse_mixed(labels: np.ndarray) -> None:
+def _refuse_objects(labels: np.ndarray) -> None:
     is_text = np.array([isinstance(one, str) for one in labels])
-    if is_text.any() and not is_text.all():
+    if not is_text.any():
+        types = dict.fromkeys(type(one).__name__ for one in labels)
+        raise TypeError(
+            f"Labels of y must be text, numbers or booleans, of one type; got "
+            f"{' and '.join(types)}, such as {labels[0]!r}. Make text of them: "
+            "y.astype(str)."
+        )
+    if not is_text.all():
         raise TypeError(
             f"{is_text.sum()} of {len(labels)} labels of y are text, such as "
             f"{labels[is_text][0]!r}, and the others are not, such as "

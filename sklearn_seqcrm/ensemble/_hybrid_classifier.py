@@ -11,10 +11,15 @@ from scipy.sparse import issparse
 from sklearn.base import ClassifierMixin, clone
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import Pipeline
-from sklearn.utils import check_array, get_tags
+from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_seqcrm._columns import read_labels, with_attrs_of
+from sklearn_seqcrm._columns import (
+    read_labels,
+    refuse_classes_in_columns,
+    refuse_not_finite,
+    with_attrs_of,
+)
 from sklearn_seqcrm._sklearn_compat import BaseSearchCV, with_callbacks
 from sklearn_seqcrm.ensemble._base import BaseHybrid
 from sklearn_seqcrm.ensemble._blends import (
@@ -242,13 +247,9 @@ class HybridClassifier(ClassifierMixin, BaseHybrid):
     def _read_labels(self, y: Any) -> tuple[Any, np.ndarray]:
         """Check several labels, which are zeros and ones."""
         values = y.toarray() if issparse(y) else np.asarray(y)
-        target = check_array(values, dtype="float64", input_name="y")
-        if not np.isin(target, (0, 1)).all():
-            others = np.setdiff1d(target, (0, 1))[:5].tolist()
-            raise ValueError(
-                f"y has the shape {target.shape}, and the labels of several columns "
-                f"must be 0 or 1 each; got {others}."
-            )
+        refuse_not_finite(values)
+        refuse_classes_in_columns(values)
+        target = values.astype("float64")
         dtype = values.dtype if values.dtype.kind in "biuf" else np.dtype("int64")
         self.classes_ = np.tile(np.array([0, 1], dtype=dtype), (target.shape[1], 1))
         # A table keeps its attrs, such as the horizon. Objects become numbers.

@@ -67,6 +67,22 @@ def test_labels_of_text_and_numbers_are_an_error(labels):
         read_labels(np.array(labels, dtype=object))
 
 
+@pytest.mark.parametrize(
+    ("labels", "types"),
+    [
+        (pd.cut([1, 5], [0, 3, 9]), "Interval"),
+        (pd.period_range("2024", periods=2, freq="M"), "Period"),
+        ([Decimal(1), Decimal(2)], "Decimal"),
+        ([True, 2], "bool and int"),
+    ],
+)
+def test_labels_of_other_objects_are_an_error(labels, types):
+    labels = pd.Series(labels)
+    with pytest.raises(TypeError, match=rf"got {types}, such as .*astype\(str\)"):
+        read_labels(labels)
+    assert len(set(read_labels(labels.astype(str)))) == 2
+
+
 def test_labels_of_text_stay_objects():
     labels = np.array(["b", "a", "1"], dtype=object)
     assert read_labels(labels).tolist() == ["b", "a", "1"]

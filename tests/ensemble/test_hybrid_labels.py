@@ -147,8 +147,10 @@ def test_labels_of_any_type():
 
 
 def test_bad_labels_are_refused():
-    with pytest.raises(ValueError, match=r"must be 0 or 1 each; got \[2.0\]"):
+    with pytest.raises(ValueError, match=r"must be 0 or 1 each; got \[2\]\. For"):
         small_hybrid().fit(X, Y * 2)
+    with pytest.raises(ValueError, match=r"must be 0 or 1 each; got \['few'\]"):
+        small_hybrid().fit(X, pd.DataFrame(Y, index=X.index).assign(size="few"))
     with pytest.raises(ValueError, match="A column of y has one label in all rows"):
         small_hybrid().fit(X, Y * [1, 0, 1])
     with pytest.raises(ValueError, match="NaN"):

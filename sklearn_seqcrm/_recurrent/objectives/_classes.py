@@ -12,7 +12,11 @@ from scipy.sparse import issparse
 from scipy.special import logit
 from torch import Tensor, nn
 
-from sklearn_seqcrm._columns import read_labels, refuse_not_finite
+from sklearn_seqcrm._columns import (
+    read_labels,
+    refuse_classes_in_columns,
+    refuse_not_finite,
+)
 from sklearn_seqcrm._recurrent.data import Array, sigmoid, softmax
 from sklearn_seqcrm._recurrent.objectives._objective import (
     Objective,
@@ -162,13 +166,7 @@ class Labels(Objective):
         if self.n_targets > 1:  # in later calls; not in `check`, as this may be words
             refuse_other_shape(y, (self.n_targets,))
         refuse_not_finite(y)
-        others = [label for label in np.unique(y).tolist() if label not in (0, 1)]
-        if others:
-            raise ValueError(
-                f"y has the shape {y.shape}, and the labels of several columns must be "
-                f"0 or 1 each; got {others[:5]}. For columns of classes, fit a "
-                "classifier for each: MultiOutputClassifier of scikit-learn does."
-            )
+        refuse_classes_in_columns(y)
         return y
 
     def learn(self, y: np.ndarray, weight: np.ndarray | None) -> None:
