@@ -250,6 +250,6 @@ def _choose_history(X: pd.DataFrame, history: Any, way_out: str) -> HistoryArray
                 f"{way_out.format(found[0])}."
             )
         history = found[0]
-    elif history not in X.columns:
+    elif history not in list(X.columns):  # a list, as `history` may be unhashable
         raise KeyError(f"X has no column {history!r}; its history columns are {found}.")
     return as_history_array(X[history])

@@ -54,7 +54,8 @@ def refuse_classes_in_columns(y: np.ndarray) -> None:
         raise ValueError(
             f"y has the shape {y.shape}, and the labels of several columns must be "
             f"0 or 1 each; got {others[:5]}. For columns of classes, fit a "
-            "classifier for each: MultiOutputClassifier of scikit-learn does."
+            "classifier for each: MultiOutputClassifier of scikit-learn does, if all "
+            "have one type."
         )
 
 

@@ -245,7 +245,7 @@ class RawLog(Log):
         KeyError
             If the log has no such field.
         """
-        if field not in self._columns:
+        if field not in list(self._columns):  # a list, as it may be unhashable
             raise KeyError(f"The log has no field {field!r}; it has {self.fields}.")
         return self._columns[field]
 

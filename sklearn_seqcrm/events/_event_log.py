@@ -74,7 +74,8 @@ class EventLog(StoredLog):
     KeyError
         If `events` lacks one of the columns.
     TypeError
-        If `events` is not a table, or a column has a type that cannot be stored.
+        If `events` is not a table, `customer` or `time` is not the name of a column, or
+        a column has a type that cannot be stored.
     ValueError
         If there are no events, customers or times are missing, times lie further apart
         than int64 can count in their unit (292 years of nanoseconds), ids are floats

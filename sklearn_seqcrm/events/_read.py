@@ -169,6 +169,11 @@ def field_names(
     """Return the names of the fields to store; refuse missing and repeated columns."""
     columns, keys = list(columns), (customer, time)
     for name, role in ((customer, "customer"), (time, "time")):
+        if hasattr(name, "__array__") and not np.isscalar(name):
+            raise TypeError(
+                f"{role} must be the name of a column of {what}; got the values, a "
+                f"{type(name).__name__}."
+            )
         if name not in columns:
             raise KeyError(
                 f"{what} has no {role} column {name!r}; it has {columns}."

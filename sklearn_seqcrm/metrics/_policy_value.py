@@ -128,8 +128,8 @@ def policy_value(
         do not sum to 1, columns have other names than the arms, no row agrees with the
         policy, `outcomes` are missing for "dr", or a parameter is out of range.
     TypeError
-        If `y_true`, `propensity` or `outcomes` hold anything but numbers, or
-        `treatments` is not a list.
+        If `y_true`, `propensity` or `outcomes` hold anything but numbers, or one number
+        for all rows, or `treatments` is not a list.
 
     Warns
     -----
@@ -376,6 +376,12 @@ def _propensities(
         shares = np.bincount(arm[kept], weight, len(labels))
         return np.tile(shares, (len(kept), 1))
     shape = np.shape(propensity)
+    if shape == ():
+        raise TypeError(
+            f"propensity must be an array with a probability for each row; got "
+            f"{propensity!r}. If all rows have it, pass np.full({len(arm)}, "
+            f"{propensity!r})."
+        )
     if len(shape) == 1 or shape[1:] == (1,):
         if len(labels) > 2:
             raise ValueError(
@@ -430,7 +436,12 @@ def _probabilities(
 
 def _by_arm(values: Any, labels: list[Any], n_rows: int, name: str) -> np.ndarray:
     """Return finite floats of shape (n, n_arms)."""
-    frame = pd.DataFrame(np.asarray(in_order_of_arms(values, labels, name)))
+    found = np.asarray(in_order_of_arms(values, labels, name))
+    if found.ndim == 0:
+        raise TypeError(
+            f"{name} must be an array with a row for each of treatment; got {values!r}."
+        )
+    frame = pd.DataFrame(found)
     if frame.shape[1] != len(labels):
         raise ValueError(
             f"{name} has {frame.shape[1]} columns; there must be one for each of the "

@@ -63,6 +63,11 @@ LOGS = {
         r"no customer column 'customer'; it has \['who', 'when', 'amount'",
         KeyError,
     ),
+    "customers instead of their column": (
+        partial(EventLog, EVENTS, EVENTS["who"], "when"),
+        "customer must be the name of a column of events; got the values, a Series",
+        TypeError,
+    ),
     "no time column": (
         partial(EventLog, EVENTS, "who", "time"),
         "no time column 'time'; it has",

@@ -262,6 +262,13 @@ def test_bad_input():
             policy_value(**{"y_true": Y, "policy": POLICY, "treatment": T, **changed})
 
 
+def test_one_propensity_or_outcome_for_all_rows_is_refused():
+    with pytest.raises(TypeError, match=r"propensity .* got 0\.5.*np\.full\(6, 0\.5\)"):
+        policy_value(Y, POLICY, T, propensity=0.5)
+    with pytest.raises(TypeError, match=r"outcomes must be an array .* got 0\.5"):
+        policy_value(Y, POLICY, T, outcomes=0.5)
+
+
 def test_rows_of_weight_zero_have_any_propensity():
     weight = np.array([0, 1, 1, 1, 1, 2])
     options = {"sample_weight": weight, "method": "ipw"}
