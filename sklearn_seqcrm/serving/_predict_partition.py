@@ -17,6 +17,7 @@ from sklearn_seqcrm._store import check_flag
 from sklearn_seqcrm._typing import Duration, Estimator, Time
 from sklearn_seqcrm.events import EventLog
 
+_METHODS = ["predict", "predict_proba", "decision_function"]
 # Estimators whose parameters are fitted themselves, without a clone.
 _FITTED_PARAMETERS = (FeatureUnion, FrozenEstimator, Pipeline)
 
@@ -97,10 +98,11 @@ def predict_partition(
         pandas DataFrame, or `allow_exact_matches` is no boolean.
     ValueError
         If there are rows and no events at all, `customer` is the name of a column of
-        the result, there is no `lookback` although one cut off the histories that the
-        `HistoryEncoder` of a pipeline was fitted on, `allow_exact_matches` is True
-        without `rows`, or naive times come from a Spark session whose time zone differs
-        from `time_zone`. Also errors of `EventLog` and of the model.
+        the result, `method` is not one of the three, there is no `lookback` although
+        one cut off the histories that the `HistoryEncoder` of a pipeline was fitted on,
+        `allow_exact_matches` is True without `rows`, or naive times come from a Spark
+        session whose time zone differs from `time_zone`. Also errors of `EventLog` and
+        of the model.
 
     See Also
     --------
@@ -131,6 +133,9 @@ def predict_partition(
             f"The customer column is called {customer!r}, as a column of the result; "
             "rename it in events and rows."
         )
+    # Here, because a partition without rows calls no method.
+    if method not in _METHODS:
+        raise ValueError(f"method must be one of {_METHODS}; got {method!r}.")
     if lookback is None:
         _refuse_model_with_lookback(model)
     check_flag(allow_exact_matches, "allow_exact_matches")

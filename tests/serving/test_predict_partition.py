@@ -211,6 +211,13 @@ def test_customer_columns_that_the_result_would_overwrite_are_refused(name, boos
         )
 
 
+@pytest.mark.parametrize("events", [EVENTS, EVENTS[:0]], ids=["some", "none"])
+def test_other_methods_are_refused(events, boosted):
+    options = {**WHERE, "model": boosted, "cutoff": UNTIL, "method": "predict_probas"}
+    with pytest.raises(ValueError, match=r"one of \['predict', .* 'predict_probas'"):
+        predict_partition(events, **options)
+
+
 def test_pieces_without_events_keep_their_columns(boosted):
     pieces = iter([EVENTS[:0]])
     with pytest.raises(ValueError, match="at least one event"):
