@@ -49,7 +49,6 @@ from sklearn_seqcrm._recurrent.data import (
     HistorySpec,
     RowData,
     RowViews,
-    Steps,
     join_moments,
 )
 from sklearn_seqcrm._store import RawLog, Rows
@@ -289,20 +288,19 @@ class LearnedEvents:
         `events` have the channels of all blocks, `log` the inputs of the network alone.
         Customer ``i`` has the events ``offsets[i]:offsets[i + 1]``.
         """
-        start, stop, spec = events.start, events.stop, self.spec
+        spec = self.spec
         own = replace(events, channels=log.channels, codes=log.codes)
         at = np.arange(len(log.channels))
         if spec.moments is None:
-            none = np.full(len(start), -1)
-            views = RowViews(none, none, start, events, at)
+            none = np.full(len(events.start), -1)
+            views = RowViews(none, none, events.start, events, at)
             return replace(own, views=views)
         # Ties are those of the likelihood: events within the resolution of the grid.
         is_new = events.channels[:, self.blocks.cell.stop - 1] != TIE
         is_new[starts_of_nonempty(offsets)] = True
         begin = at[is_new]
         end = np.append(begin, len(at))[1:]
-        steps = Steps.of_moments(begin, end, start, stop)
-        joined = join_moments(own, steps, spec)
+        joined = join_moments(own, begin, end, spec)
         assert joined.views is not None
         return replace(joined, views=replace(joined.views, events=events))
 

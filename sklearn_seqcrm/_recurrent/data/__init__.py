@@ -37,7 +37,6 @@ from sklearn_seqcrm._recurrent.data._sources import (
     HistorySpec,
     MomentChannels,
     RowViews,
-    Steps,
     TensorFields,
     change_all,
     join_moments,

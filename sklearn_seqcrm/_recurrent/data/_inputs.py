@@ -25,12 +25,12 @@ from sklearn_seqcrm._columns import (
 )
 from sklearn_seqcrm._durations import as_floats, refuse_new_durations
 from sklearn_seqcrm._encoding import EncodedLog
+from sklearn_seqcrm._ragged import is_run_start, starts_of_nonempty
 from sklearn_seqcrm._recurrent.data._padded_histories import PaddedHistories, unpad
 from sklearn_seqcrm._recurrent.data._rows import RowData
 from sklearn_seqcrm._recurrent.data._sources import (
     HistorySource,
     HistorySpec,
-    Steps,
     join_moments,
 )
 from sklearn_seqcrm._stacklevel import warn_user
@@ -290,9 +290,35 @@ def history_source(array: HistoryArray) -> HistorySource:
     )
     if layout.moments is None:
         return source
-    steps = Steps.of(log, start, stop)
+    moments = _moments_of(log, start, stop)
     spec = HistorySpec.of(layout)
-    return join_moments(source, steps, spec, at_once=not log.is_on_disk)
+    return join_moments(source, *moments, spec, at_once=not log.is_on_disk)
+
+
+def _moments_of(
+    log: EncodedLog, start: np.ndarray, stop: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first event of each moment of a log, and the first one behind it.
+
+    The layout defines moments. Row ``i`` sees the events ``start[i]:stop[i]``.
+    """
+    timeline, offsets = log.timeline, log.timeline.offsets
+    periods = log.layout.periods(timeline.times)
+    begin = np.flatnonzero(is_run_start(periods, starts_of_nonempty(offsets)))
+    end = np.append(begin, len(periods))[1:]
+    # A log on a disk has events that no row sees. A moment ends with the last one
+    # that a row of the customer sees: later events change nothing.
+    filled = stop > start
+    last = np.full(len(offsets), -1)
+    customer = timeline.codes_of(stop[filled] - 1)
+    np.maximum.at(last, customer, stop[filled])
+    first = np.full(len(offsets), len(periods))
+    np.minimum.at(first, customer, start[filled])
+    own = timeline.codes_of(begin)
+    first, last = first[own], last[own]
+    end = np.where((begin < last) & (last < end), last, end)
+    begin = np.where((begin < first) & (first < end), first, begin)
+    return begin, end
 
 
 def static_values(statics: pd.DataFrame, exposure: Any) -> np.ndarray:

@@ -13,7 +13,6 @@ from sklearn_seqcrm._ragged import is_run_start, starts_of_nonempty
 from sklearn_seqcrm._recurrent.data._sources import (
     HistorySource,
     HistorySpec,
-    Steps,
     change_all,
     join_moments,
 )
@@ -97,7 +96,7 @@ def unpad(
     is_begin = is_run_start(moments, starts_of_nonempty(np.append(0, stop)))
     begin = np.flatnonzero(is_begin)
     end = np.append(begin, len(is_begin))[1:]
-    return join_moments(source, Steps.of_moments(begin, end, start, stop), spec), spec
+    return join_moments(source, begin, end, spec), spec
 
 
 def _check_shapes(

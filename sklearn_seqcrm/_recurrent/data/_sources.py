@@ -30,8 +30,8 @@ import numpy as np
 import torch
 from scipy.sparse import csr_matrix
 
-from sklearn_seqcrm._encoding import EncodedLog, Layout
-from sklearn_seqcrm._ragged import groups, is_run_start, ranges, starts_of_nonempty
+from sklearn_seqcrm._encoding import Layout
+from sklearn_seqcrm._ragged import groups, ranges
 
 OF_ALL_ROWS = {"of_all_rows": True}
 
@@ -115,34 +115,9 @@ class Steps(NamedTuple):
     # (n,), int64: part that replaces the first and the last step of a row; -1 for none.
     head: np.ndarray
     tail: np.ndarray
-    n_moments: int  # whole ones
 
     @classmethod
-    def of(cls, log: EncodedLog, start: np.ndarray, stop: np.ndarray) -> Self:
-        """Find the moments of a log, and the steps of rows.
-
-        Row ``i`` sees the events ``start[i]:stop[i]``. The layout defines moments.
-        """
-        timeline, offsets = log.timeline, log.timeline.offsets
-        periods = log.layout.periods(timeline.times)
-        begin = np.flatnonzero(is_run_start(periods, starts_of_nonempty(offsets)))
-        end = np.append(begin, len(periods))[1:]
-        # A log on a disk has events that no row sees. A moment ends with the last one
-        # that a row of the customer sees: later events change nothing.
-        filled = stop > start
-        last = np.full(len(offsets), -1)
-        customer = timeline.codes_of(stop[filled] - 1)
-        np.maximum.at(last, customer, stop[filled])
-        first = np.full(len(offsets), len(periods))
-        np.minimum.at(first, customer, start[filled])
-        own = timeline.codes_of(begin)
-        first, last = first[own], last[own]
-        end = np.where((begin < last) & (last < end), last, end)
-        begin = np.where((begin < first) & (first < end), first, begin)
-        return cls.of_moments(begin, end, start, stop)
-
-    @classmethod
-    def of_moments(
+    def of(
         cls, begin: np.ndarray, end: np.ndarray, start: np.ndarray, stop: np.ndarray
     ) -> Self:
         """Return the steps of rows that see some moments whole and some in part.
@@ -180,7 +155,6 @@ class Steps(NamedTuple):
             end_step,
             head,
             tail,
-            len(begin),
         )
 
     def sequences(self) -> np.ndarray:
@@ -452,14 +426,20 @@ class RowViews(IndexedFields):
 
 
 def join_moments(
-    events: HistorySource, steps: Steps, spec: HistorySpec, *, at_once: bool = True
+    events: HistorySource,
+    begin: np.ndarray,
+    end: np.ndarray,
+    spec: HistorySpec,
+    *,
+    at_once: bool = True,
 ) -> HistorySource:
     """Return a source whose steps are moments of the events of another one.
 
-    `at_once` joins all moments now, and otherwise those of a batch, whenever one is
-    made.
+    Moments have the events ``begin[j]:end[j]``, ascending. `at_once` joins all moments
+    now, and otherwise those of a batch, whenever one is made.
     """
     assert spec.moments is not None
+    steps = Steps.of(begin, end, events.start, events.stop)
     channels: Any = JoinedNumbers(events.channels, steps, spec.moments)
     if at_once:
         channels = channels[np.arange(len(channels))]
@@ -470,11 +450,5 @@ def join_moments(
         start=steps.start,
         stop=steps.stop,
         levels=StepLevels(events.codes, steps, spec.n_levels, at_once),
-        views=RowViews(
-            steps.head,
-            steps.tail,
-            steps.sequences(),
-            events,
-            steps.begin[: steps.n_moments],
-        ),
+        views=RowViews(steps.head, steps.tail, steps.sequences(), events, begin),
     )
