@@ -161,9 +161,9 @@ def _maximise(
     """Set k factors, all 1 before, and return the log likelihoods with them.
 
     A smaller factor is taken if its gain over no shrinkage is the largest so far and
-    exceeds its standard error, the root of the sum of the squared gains of customers.
-    `log_likelihoods` returns those of n rows with the current factors, (n, k), a column
-    for each factor; they are `start` before. `total` is as in `_choose_time_factor`.
+    exceeds its standard error. `log_likelihoods` returns those of n rows with the
+    current factors, (n, k), a column for each factor; they are `start` before. `total`
+    is as in `_choose_time_factor`.
     """
     n_factors = len(factors)
     best, most, of_best = np.ones(n_factors), np.zeros(n_factors), start.copy()
@@ -171,9 +171,7 @@ def _maximise(
         for factor in _FACTORS[1:]:  # until the likelihood rises no more
             factors.fill_(factor)
             now = log_likelihoods()
-            gain = now - start
-            gained = total(gain.sum(axis=0))
-            error = np.sqrt(total(np.square(gain).sum(axis=0)))
+            gained, error = _gains(now - start, total)
             better = (gained > most) & (gained > error)
             if not better.any():
                 break
@@ -183,6 +181,17 @@ def _maximise(
         # Also after a KeyboardInterrupt, no factor stays that was only tried.
         factors.copy_(torch.from_numpy(best.astype("float32")))
     return of_best
+
+
+def _gains(
+    of_customers: np.ndarray, total: Callable[[np.ndarray], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return sums of gains, of shape (n, k), over n customers, and standard errors.
+
+    The latter are roots of the sums of the squared gains.
+    """
+    squares = np.square(of_customers).sum(axis=0)
+    return total(of_customers.sum(axis=0)), np.sqrt(total(squares))
 
 
 # Lists -----------------------------------------------------------------------------
@@ -205,12 +214,11 @@ def _choose_list_factor(
     """Choose the factor of the softmax of field `i` in lists.
 
     That of the likelihood is kept, unless another one has a larger sum of NDCG, by more
-    than a standard error: the root of the sum of the squared gains of customers. Then
-    it is the smallest factor that is within a standard error of the best one (Breiman
-    et al., "Classification and Regression Trees", 1984), because the softmax fits
-    training customers better than those of validation. Fewer than ten customers decide
-    nothing. (A factor for the gates, too, gained nothing on two sets of baskets, and
-    probabilities were too low by half.)
+    than a standard error. Then it is the smallest factor that is within a standard
+    error of the best one (Breiman et al., "Classification and Regression Trees", 1984),
+    because the softmax fits training customers better than those of validation. Fewer
+    than ten customers decide nothing. (A factor for the gates, too, gained nothing on
+    two sets of baskets, and probabilities were too low by half.)
 
     Each part of the rows of `data` is given by its `rows`, the contexts of the field at
     its events, and the states before them. `total` adds up sums over rows, if other
@@ -232,11 +240,6 @@ def _choose_list_factor(
     def ndcg_of_rows() -> np.ndarray:
         return np.concatenate([np.zeros(0), *(one.ndcg_of_rows() for one in lists)])
 
-    def gains(sums: np.ndarray, over: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return gains over one column of `sums` in total, and standard errors."""
-        gain = sums - over[:, None]
-        return total(gain.sum(axis=0)), np.sqrt(total(np.square(gain).sum(axis=0)))
-
     tried = []
     for factor in _FACTORS:
         density.list_shrinkage.fill_(factor)
@@ -246,10 +249,10 @@ def _choose_list_factor(
         return
     likelihood = density.shrinkage[0, 0].item()
     kept = int(np.abs(np.array(_FACTORS) - likelihood).argmin())
-    gained, error = gains(sums, sums[:, kept])
+    gained, error = _gains(sums - sums[:, kept, None], total)
     best = int(gained.argmax())
     if gained[best] > error[best]:
-        gained, error = gains(sums, sums[:, best])
+        gained, error = _gains(sums - sums[:, best, None], total)
         kept = int(np.flatnonzero(-gained <= error).max())  # _FACTORS descend
     module.fields[i].list_shrinkage.fill_(_FACTORS[kept])
 
