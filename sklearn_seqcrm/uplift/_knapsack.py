@@ -74,6 +74,11 @@ class _Problem(NamedTuple):
     profit: np.ndarray  # (n, n_treatments): that of each contact
     limits: list[Limit]
 
+    @property
+    def most(self) -> np.ndarray:
+        """What there is of each resource, (n_limits,)."""
+        return np.array([one.most for one in self.limits])
+
     def of_choice(self, values: np.ndarray, choice: np.ndarray) -> np.ndarray:
         """Return a number per contact for the chosen ones, 0 without contact, (n,)."""
         chosen = values[np.arange(len(choice)), choice]
@@ -90,8 +95,7 @@ class _Problem(NamedTuple):
 
     def left(self, choice: np.ndarray) -> np.ndarray:
         """Return what a choice leaves, but for rounding, (n_limits,)."""
-        most = np.array([one.most for one in self.limits])
-        return most * (1 + _ROUNDING) - self.used(choice)
+        return self.most * (1 + _ROUNDING) - self.used(choice)
 
     def reduced(self, prices: np.ndarray) -> np.ndarray:
         """Return profits less the prices of what contacts use, (n, n_treatments)."""
@@ -106,9 +110,8 @@ class _Problem(NamedTuple):
 
     def bound(self, prices: np.ndarray) -> float:
         """Return the bound at given prices."""
-        most = np.array([one.most for one in self.limits])
         best = self.reduced(prices).max(axis=1)
-        return float(best[best > 0].sum() + prices @ most)
+        return float(best[best > 0].sum() + prices @ self.most)
 
 
 def _argmax_or_none(values: np.ndarray) -> np.ndarray:
@@ -194,7 +197,7 @@ def _best_prices(problem: _Problem) -> np.ndarray:
         if bound < best:
             best, best_prices = bound, prices
         choice = problem.best(prices)
-        slope = np.array([one.most for one in limits]) - problem.used(choice)
+        slope = problem.most - problem.used(choice)
         slopes.append([*slope, -1.0])
         heights.append(slope @ prices - bound)
         # Variables: the prices, and the height of the highest cut.
@@ -355,7 +358,7 @@ def _with_integer_core(
 
 def _verify(problem: _Problem, plan: Plan) -> None:
     """Raise a RuntimeError if a plan exceeds a limit or its own bound."""
-    most = np.array([one.most for one in problem.limits])
+    most = problem.most
     excess = problem.used(plan.choice) - most
     earned = problem.earned(plan.choice)
     too_high = earned - plan.bound > _VERIFIED * max(1.0, abs(plan.bound))
