@@ -1,4 +1,4 @@
-"""Estimators that others wrap: their task, inputs, seeds and weights of rows."""
+"""Estimators that others wrap: their task, inputs, parameters, seeds and weights."""
 
 from __future__ import annotations
 
@@ -101,6 +101,15 @@ def innermost(part: Any) -> Any:
     """Return the estimator within pipelines, searches, transformed targets, rates."""
     *_, last = unwrapped(part)
     return last
+
+
+def parameter_of(part: Any, name: str) -> Any:
+    """Return a parameter of an estimator or of one that it wraps, the first not None.
+
+    `part` may be None; `name` is, for example, ``"exposure"`` or ``"bins"``.
+    """
+    found = (getattr(one, name, None) for one in unwrapped(part))
+    return next((value for value in found if value is not None), None)
 
 
 def fitted_with(estimator: Any, name: str) -> Any:

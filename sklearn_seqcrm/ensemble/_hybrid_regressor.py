@@ -11,10 +11,11 @@ from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_seqcrm._columns import read_numbers, with_attrs_of
+from sklearn_seqcrm._meta_estimators import parameter_of
 from sklearn_seqcrm._sklearn_compat import with_callbacks
 from sklearn_seqcrm.ensemble._base import NAMES, BaseHybrid
 from sklearn_seqcrm.ensemble._blends import Blend, OfNumbers, OfQuantiles
-from sklearn_seqcrm.ensemble._losses import common_quantile, parameter_of
+from sklearn_seqcrm.ensemble._losses import common_quantile
 from sklearn_seqcrm.ensemble._parts import with_loss_of
 from sklearn_seqcrm.ensemble._rate_regressor import RateRegressor
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_seqcrm._meta_estimators import innermost, unwrapped
+from sklearn_seqcrm._meta_estimators import innermost
 from sklearn_seqcrm._recurrent.objectives import LOSSES
 
 # Names of the parameter for the loss in scikit-learn, LightGBM, XGBoost and CatBoost.
@@ -37,15 +37,6 @@ def loss_of(part: Any) -> str | None:
     last = innermost(part)
     params = last.get_params(deep=False) if hasattr(last, "get_params") else {}
     return next((str(params[name]).lower() for name in _LOSSES if name in params), None)
-
-
-def parameter_of(part: Any, name: str) -> Any:
-    """Return a parameter of an estimator or of one that it wraps, the first not None.
-
-    `part` may be None; `name` is, for example, ``"exposure"`` or ``"bins"``.
-    """
-    found = (getattr(one, name, None) for one in unwrapped(part))
-    return next((value for value in found if value is not None), None)
 
 
 def nearest_median(quantiles: Any) -> float:

@@ -12,11 +12,11 @@ from sklearn.ensemble import (
 )
 from sklearn.pipeline import Pipeline
 
-from sklearn_seqcrm._meta_estimators import unwrapped
+from sklearn_seqcrm._meta_estimators import parameter_of, unwrapped
 from sklearn_seqcrm._recurrent.objectives import LOSSES, LOSSES_OF_MEANS
 from sklearn_seqcrm._small_trees import SmallTreesRegressor, default_trees, weighted
 from sklearn_seqcrm.ensemble._discrete_time_survival import DiscreteTimeSurvival
-from sklearn_seqcrm.ensemble._losses import loss_of, nearest_median, parameter_of
+from sklearn_seqcrm.ensemble._losses import loss_of, nearest_median
 from sklearn_seqcrm.feature_extraction import HistoryAggregator, RFMFeatures
 from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor, LSTMSurvival
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline

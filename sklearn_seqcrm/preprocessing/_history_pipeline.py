@@ -17,7 +17,7 @@ from sklearn_seqcrm._columns import (
     plain_name,
     static_parts,
 )
-from sklearn_seqcrm._meta_estimators import unwrapped
+from sklearn_seqcrm._meta_estimators import parameter_of, unwrapped
 from sklearn_seqcrm._sklearn_compat import check_method_params, safe_indexing
 from sklearn_seqcrm._typing import Estimator
 from sklearn_seqcrm.preprocessing._history_encoder import HistoryEncoder
@@ -124,7 +124,7 @@ def make_history_pipeline(
             f"many_levels must be 'one-hot' or 'target'; got {many_levels!r}."
         )
     by_target = _target_encoder_for(estimator) if many_levels == "target" else None
-    exposure = _exposure_of(estimator)
+    exposure = parameter_of(estimator, "exposure")
     if not isinstance(exposure, str | None):
         raise TypeError(
             "exposure must be the name of a column of X, such as exposure='days'; got "
@@ -154,12 +154,6 @@ def _exposure_part(
     if exposure is None:
         return []
     return [("exposure", transformer, ColumnsOfKind("exposure", exposure))]
-
-
-def _exposure_of(estimator: Any) -> Any:
-    """Return the column that is an offset of the estimator, and so is not scaled."""
-    found = (getattr(one, "exposure", None) for one in unwrapped(estimator))
-    return next((one for one in found if one is not None), None)
 
 
 def _target_encoder_for(estimator: Any) -> CustomerTargetEncoder:
@@ -292,7 +286,7 @@ class HistoryPipeline(Pipeline):
 
     def _exposure(self) -> str | None:
         """Return the exposure; None also if it is no column, which `fit` refuses."""
-        exposure = _exposure_of(self.named_steps.get("estimator"))
+        exposure = parameter_of(self.named_steps.get("estimator"), "exposure")
         return exposure if isinstance(exposure, str) else None
 
     def _move_exposure(self) -> None:
