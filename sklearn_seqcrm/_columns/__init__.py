@@ -27,19 +27,21 @@ from sklearn_seqcrm._columns._horizons import (
     warn_short_horizon,
 )
 from sklearn_seqcrm._columns._roles import ColumnRoles
-from sklearn_seqcrm._columns._static_types import (
-    STATIC_TYPES,
-    ColumnsOfKind,
+from sklearn_seqcrm._columns._static_transformers import (
     LevelEncoder,
     MarkingImputer,
     StaticsTransformer,
     plain_name,
-    static_parts,
-    static_type_of,
     to_customer_levels,
     to_days,
     to_floats,
     to_levels,
+)
+from sklearn_seqcrm._columns._static_types import (
+    STATIC_TYPES,
+    ColumnsOfKind,
+    static_parts,
+    static_type_of,
 )
 from sklearn_seqcrm._columns._statics import (
     RARE,
