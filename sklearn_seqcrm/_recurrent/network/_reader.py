@@ -35,11 +35,8 @@ from sklearn_seqcrm._recurrent.network._layers import (
     new_generator,
     without_drawing,
 )
-from sklearn_seqcrm._recurrent.network._poolings import (
-    WeightedPooling,
-    make_poolings,
-    weighted_sums,
-)
+from sklearn_seqcrm._recurrent.network._poolings import WeightedPooling, make_poolings
+from sklearn_seqcrm._recurrent.network._weighted_means import weighted_means
 
 
 class RecurrentState(NamedTuple):
@@ -346,7 +343,7 @@ class HistoryReader(nn.Module):
                 continue
             own = before if pooling.place < WeightedPooling.place else after
             own.append(pooling.pool(outputs, batch))  # (C, R, P H')
-        means = [weighted_sums(weights, outputs, batch)] if weights else []
+        means = [weighted_means(weights, outputs, batch)] if weights else []
         return join([*before, *means, *after]).flatten(0, 1)
 
 

@@ -15,7 +15,8 @@ from sklearn_seqcrm._recurrent.data import (
     _rows,
 )
 from sklearn_seqcrm._recurrent.network import POOLINGS, HistoryReader
-from sklearn_seqcrm._recurrent.network._poolings import carry_over, make_poolings
+from sklearn_seqcrm._recurrent.network._poolings import make_poolings
+from sklearn_seqcrm._recurrent.network._weighted_means import carry_over
 from tests._recurrent.data.test_batches import gathered
 
 HALF_LIVES = (0.5, 8.0)
