@@ -30,10 +30,17 @@ from sklearn_seqcrm.partitions._customers import (
     refuse_misplaced_rows,
     refuse_shared_customers,
 )
-from sklearn_seqcrm.partitions._engines import Engine, Part, check_customer, engine_of
+from sklearn_seqcrm.partitions._engines import (
+    DaskEngine,
+    Engine,
+    ListEngine,
+    Part,
+    check_customer,
+)
 from sklearn_seqcrm.partitions._partitioned_rows import PartitionedRows
 from sklearn_seqcrm.partitions._recipes import Attached, Recipe, RowMaker, Snapshots
 from sklearn_seqcrm.partitions._schema import MOST_LEVELS, Schema, TableOptions
+from sklearn_seqcrm.partitions._spark_engine import SparkEngine
 from sklearn_seqcrm.partitions._types import check_count, is_list
 
 
@@ -167,7 +174,7 @@ class PartitionedLog:
     ) -> None:
         if n_partitions is not None:
             check_count("n_partitions", n_partitions)
-        self._engine = engine_of(events, customer, n_partitions, n_jobs, time_zone)
+        self._engine = _engine_of(events, customer, n_partitions, n_jobs, time_zone)
         self._options = TableOptions(
             customer,
             time,
@@ -390,6 +397,28 @@ class PartitionedLog:
         if in_list:
             refuse_misplaced_rows(table, customer, self._hashes, self._schema.ids)
         return engine
+
+
+def _engine_of(
+    events: Any, customer: str, n_partitions: int | None, n_jobs: Any, time_zone: Any
+) -> Engine:
+    """Return the engine of a list of partitions, or of a table of Dask or Spark."""
+    library = type(events).__module__.partition(".")[0]
+    if library == "pyspark":
+        return SparkEngine.of(events, customer, n_partitions, time_zone)
+    if library in ("dask", "dask_expr"):
+        return DaskEngine.of(events, customer, n_partitions)
+    if not is_list(events):
+        raise TypeError(
+            "events must be a Dask DataFrame, a Spark DataFrame, or a list of tables, "
+            f"of paths of logs or of functions; got {type(events).__name__}."
+        )
+    if n_partitions not in (None, len(events)):
+        raise ValueError(
+            f"n_partitions={n_partitions}, but events is a list of {len(events)}; it "
+            "is not divided again."
+        )
+    return ListEngine(list(events), n_jobs)
 
 
 def _in_memory(table: Any) -> Any:
