@@ -41,11 +41,10 @@ from sklearn_seqcrm._sklearn_compat import (
 )
 from sklearn_seqcrm.event_model._event_batches import mixed_batch_size
 from sklearn_seqcrm.event_model._event_net import EventNet
+from sklearn_seqcrm.event_model._learn import join_views, learn_events
 from sklearn_seqcrm.event_model._learned import (
     LearnedEvents,
     event_counts,
-    join_views,
-    learn_events,
     n_statics,
     select_raw,
 )

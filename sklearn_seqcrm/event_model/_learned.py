@@ -1,4 +1,4 @@
-"""Learn encoders and fields from training rows, and encode rows with them.
+"""What was learned from training rows before the network, and rows encoded by it.
 
 An encoded event is a row of channels (floats) and codes (levels). The channels form
 blocks: the network takes in only the first block, and the likelihood uses the others::
@@ -14,7 +14,7 @@ point mass, or -1 for a number that is at none.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -24,24 +24,17 @@ import pandas as pd
 import torch
 from sklearn.compose import ColumnTransformer
 
-from sklearn_seqcrm._columns import ColumnRoles, Table, static_parts
+from sklearn_seqcrm._columns import ColumnRoles, Table
 from sklearn_seqcrm._encoding import (
-    FIRST_LEVEL,
     EncodedLog,
-    EncoderOptions,
     EventEncoder,
-    Vocabulary,
     encode_rows,
-    learn,
     rows_as_in_fit,
 )
 from sklearn_seqcrm._ragged import (
-    is_run_start,
     ranges,
-    segment_numbers,
     starts_of_nonempty,
     visible_events,
-    visible_runs,
     visible_segments,
 )
 from sklearn_seqcrm._recurrent.data import (
@@ -53,14 +46,11 @@ from sklearn_seqcrm._recurrent.data import (
 )
 from sklearn_seqcrm._store import RawLog, Rows
 from sklearn_seqcrm.event_model._busiest_windows import BusiestWindows
-from sklearn_seqcrm.event_model._event_rate import EventRate, RatePrior
-from sklearn_seqcrm.event_model._fields import FieldDensity, TrainingEvents
+from sklearn_seqcrm.event_model._event_rate import EventRate
+from sklearn_seqcrm.event_model._fields import FieldDensity
 from sklearn_seqcrm.event_model._interarrival import TIE, InterarrivalGrid
 from sklearn_seqcrm.event_model._levels import LevelDensity, LevelField
-from sklearn_seqcrm.event_model._line_order import is_order_random
 from sklearn_seqcrm.event_model._numbers import N_TARGETS, NumberDensity, NumberField
-from sklearn_seqcrm.event_model._operational_time import OperationalTime
-from sklearn_seqcrm.event_model._yearly_season import yearly_season
 from sklearn_seqcrm.events import HistoryArray
 
 
@@ -266,9 +256,7 @@ class LearnedEvents:
         cells = torch.from_numpy(events.channels[:, self.blocks.cell])
         lengths = self.grid.lengths(cells).numpy()
         first = _times_or_cutoffs(events, events.start)
-        waited = self.grid.rate_prior.waited(
-            first, _are_truncated(rows), self.grid.unit
-        )
+        waited = self.grid.rate_prior.waited(first, are_truncated(rows), self.grid.unit)
         rate = EventRate.at_cutoffs(events, lengths, waited)
         static = np.column_stack([static, *rate, waited, censored.astype("float32")])
         return RowData((source,), static)
@@ -318,173 +306,6 @@ def select_raw(roles: ColumnRoles, X: Any, estimator: Any) -> Table:
     return table.refuse_encoded(name).refuse_missing()
 
 
-def learn_events(
-    table: Table, roles: ColumnRoles, rows: Rows, estimator: Any
-) -> LearnedEvents:
-    """Learn from all training rows, by the parameters of the estimator.
-
-    `rows` are views of their events, each with one event at least, each event in one
-    view.
-    """
-    # The numbers are internal: the user's choice of an output table does not apply.
-    statics = ColumnTransformer(static_parts()).set_output(transform="default")
-    statics.fit(table.frame)
-    raw = rows.log
-    assert isinstance(raw, RawLog)
-    _refuse_vectors(raw)
-    # keep_kinds: each kind of event has its own code, however rare, because the kind
-    # decides which fields an event has.
-    options = EncoderOptions(
-        estimator.min_frequency,
-        estimator.max_categories,
-        half_lives="auto",
-        moments=estimator.moments,
-        keep_kinds=True,
-    )
-    encoder, encoded = learn(rows, options)
-    index, offsets = ranges(rows.start, rows.stop)
-    own, _ = ranges(encoded.start, encoded.stop)
-    times = encoded.log.timeline.times[own]
-    grid, moment = _learn_grid(times, offsets, encoded.cutoff, encoder, estimator)
-    prior = RatePrior.of(
-        times[offsets[:-1]],
-        encoded.cutoff,
-        moment[offsets[1:] - 1] - moment[offsets[:-1]],
-        _are_truncated(rows),
-        grid.unit,
-    )
-    grid = grid._replace(rate_prior=prior)
-    events = TrainingEvents(times, moment, segment_numbers(offsets))
-    fields, applies = _learn_fields(raw, encoder, index, events, estimator.n_components)
-    shuffles_lines = encoder.layout.moments is not None and is_order_random(
-        _values_of_lines(raw, fields, index), moment
-    )
-    return LearnedEvents(
-        roles=roles,
-        statics=statics,
-        encoder=encoder,
-        grid=grid,
-        fields=fields,
-        applies=applies,
-        most_events=BusiestWindows.of(times, offsets),
-        names=raw.names,
-        shuffles_lines=shuffles_lines,
-    )
-
-
-def _learn_grid(
-    times: np.ndarray,
-    offsets: np.ndarray,
-    cutoff: np.ndarray,
-    encoder: EventEncoder,
-    estimator: Any,
-) -> tuple[InterarrivalGrid, np.ndarray]:
-    """Return the grid of interarrival times, and `TrainingEvents.moment` by it.
-
-    Row ``i`` has the events ``offsets[i]:offsets[i + 1]`` and the cutoff ``cutoff[i]``.
-    """
-    interarrival = interarrival_times(times, offsets)
-    is_first = np.zeros(len(times), dtype=bool)
-    is_first[offsets[:-1]] = True
-    last = times[offsets[1:] - 1]
-    is_new = is_first | (interarrival > 0)
-    season = yearly_season(
-        times[is_new],
-        np.concatenate([[0], np.cumsum(is_new)])[offsets],
-        cutoff,
-        encoder.clock,
-        estimator.yearly_seasonality,
-    )
-    grid = InterarrivalGrid.of(
-        interarrival[~is_first],
-        (times - interarrival)[~is_first],
-        cutoff - last,
-        last,
-        encoder.layout.time_unit,
-        estimator.n_components,
-        OperationalTime.of(times[interarrival > 0], encoder.clock, season),
-    )
-    return grid, np.cumsum(is_first | (grid.steps(interarrival) > 0))
-
-
-def _learn_fields(
-    raw: RawLog,
-    encoder: EventEncoder,
-    index: np.ndarray,
-    events: TrainingEvents,
-    n_components: int,
-) -> tuple[dict[str, LevelField | NumberField], np.ndarray | None]:
-    """Return `LearnedEvents.fields`, learned from the events that have each field.
-
-    The second result is `LearnedEvents.applies`. `index`, of shape (n,), are the
-    positions of the events in the raw log.
-    """
-    names = sorted(encoder.fields, key=lambda name: name != raw.kind_field)
-    applies, has_field = None, np.ones((len(index), len(names)), dtype=bool)
-    if raw.kind_field is not None:
-        kinds = encoder.fields[raw.kind_field]
-        assert isinstance(kinds, Vocabulary)
-        # With keep_kinds, each level has its own code.
-        applies = np.ones((kinds.n_codes, len(names)), dtype=bool)
-        for code, level in enumerate(kinds.levels, start=FIRST_LEVEL):
-            own = {raw.kind_field, *raw.kinds.get(level, names)}
-            applies[code] = [name in own for name in names]
-        column = raw.columns[raw.kind_field].take(index)
-        has_field = applies[kinds.encode(column, events.times)[0]]
-    fields: dict[str, LevelField | NumberField] = {}
-    for name, some in zip(names, has_field.T, strict=True):
-        column = raw.columns[name].take(index[some])
-        own_events = TrainingEvents(*(part[some] for part in events))
-        one: Any = encoder.fields[name]
-        if isinstance(one, Vocabulary):
-            fields[name] = LevelField.learn(one, column, own_events, n_components)
-        else:
-            number = NumberField.learn(one, column, own_events, n_components)
-            number.refuse_huge(column, own_events.times, name)
-            fields[name] = number
-    return fields, applies
-
-
-def _refuse_vectors(log: RawLog) -> None:
-    """Raise a ValueError for fields that have no density: vectors."""
-    types = {name: column.type for name, column in log.columns.items()}
-    vectors = [name for name, one in types.items() if one.encoding == "vectors"]
-    if vectors:
-        others = [name for name in log.fields if name not in vectors]
-        raise ValueError(
-            f"The events have vectors in {vectors}, and this model predicts the next "
-            "event, which may have numbers, dates and levels alone. Build the log "
-            f"without vectors, EventLog(..., fields={others}), or with levels, such as "
-            "the number of the cluster that each vector is in."
-        )
-
-
-def join_views(rows: Rows) -> tuple[Rows, np.ndarray]:
-    """Join overlapping and adjacent views, so that each event is in one view.
-
-    Views of the rows of a customer::
-
-        row 1     [--------)
-        row 2     [------------)          overlaps row 1
-        row 3                  [----)     starts where row 2 stops
-        row 4                         [--)    a lookback hides earlier events
-        joined    [-----------------) [--)
-
-    Returns a row for each stretch of `visible_runs`, whose cutoff is the latest of its
-    rows, and the position of the row with the earliest cutoff in each, int64. The
-    statics of the joined row come from that one, so that they cannot leak later values.
-    """
-    start, stop = visible_runs(rows)
-    filled = np.flatnonzero(rows.stop > rows.start)
-    run = np.searchsorted(start, rows.start[filled], side="right") - 1
-    order = np.lexsort((rows.start[filled], rows.cutoff[filled], run))
-    by_cutoff, run = filled[order], run[order]
-    begins = is_run_start(run)
-    first, latest = by_cutoff[begins], by_cutoff[np.append(begins, True)[1:]]
-    joined = Rows(rows.log, rows.codes[first], start, stop, rows.cutoff[latest])
-    return joined, first
-
-
 def interarrival_times(times: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """Return ticks since the previous event; 0 for the first of a history."""
     interarrival = np.diff(times, prepend=times[:1])
@@ -498,20 +319,7 @@ def event_counts(data: RowData) -> np.ndarray:
     return source.events.lengths
 
 
-def _values_of_lines(
-    raw: RawLog, names: Iterable[str], index: np.ndarray
-) -> Iterator[np.ndarray]:
-    """Yield codes of levels, or numbers, of the events `index` for each field."""
-    times, clock = raw.timeline.times[index], raw.timeline.clock
-    for name in names:
-        column = raw.columns[name].take(index)
-        if column.categories is None:
-            yield column.as_numbers(times, clock)
-        else:
-            yield column.values
-
-
-def _are_truncated(rows: Rows) -> np.ndarray:
+def are_truncated(rows: Rows) -> np.ndarray:
     """Return which rows hide events before the first one that they see, (n,), bool."""
     offsets = rows.log.timeline.offsets
     return (rows.stop > rows.start) & (rows.start > offsets[rows.codes])

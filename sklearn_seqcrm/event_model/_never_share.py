@@ -27,7 +27,8 @@ from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm._store import Rows
 from sklearn_seqcrm.event_model._event_net import EventNet
 from sklearn_seqcrm.event_model._interarrival import NEVER
-from sklearn_seqcrm.event_model._learned import LearnedEvents, join_views
+from sklearn_seqcrm.event_model._learn import join_views
+from sklearn_seqcrm.event_model._learned import LearnedEvents
 
 # Horizons as shares of the length of the record.
 _HORIZONS = (1 / 2, 1 / 4, 1 / 8)

@@ -14,7 +14,7 @@ from sklearn_seqcrm.event_model._busiest_windows import BusiestWindows
 from sklearn_seqcrm.event_model._event_batches import EventBatches, mixed_batch_size
 from sklearn_seqcrm.event_model._fields import TrainingEvents
 from sklearn_seqcrm.event_model._interarrival import InterarrivalGrid
-from sklearn_seqcrm.event_model._learned import join_views
+from sklearn_seqcrm.event_model._learn import join_views
 from sklearn_seqcrm.event_model._numbers import NumberField, symexp, symlog
 
 DAY = 86_400_000_000
