@@ -23,6 +23,7 @@ from sklearn_seqcrm._recurrent.data._inputs import (
     refuse_untrainable,
     warn_if_all_empty,
 )
+from sklearn_seqcrm._recurrent.data._moments import MomentChannels
 from sklearn_seqcrm._recurrent.data._padded_histories import PaddedHistories
 from sklearn_seqcrm._recurrent.data._ranks import (
     ALONE,
@@ -35,9 +36,7 @@ from sklearn_seqcrm._recurrent.data._rows import HistoryBatch, RowData, SparseRo
 from sklearn_seqcrm._recurrent.data._sources import (
     HistorySource,
     HistorySpec,
-    MomentChannels,
     RowViews,
-    TensorFields,
-    change_all,
     join_moments,
 )
+from sklearn_seqcrm._recurrent.data._tensor_fields import TensorFields, change_all

@@ -13,9 +13,9 @@ from sklearn_seqcrm._ragged import is_run_start, starts_of_nonempty
 from sklearn_seqcrm._recurrent.data._sources import (
     HistorySource,
     HistorySpec,
-    change_all,
     join_moments,
 )
+from sklearn_seqcrm._recurrent.data._tensor_fields import change_all
 
 # Half-lives in numbers of events, for tensors without times.
 _HALF_LIVES = (1.0, 4.0, 16.0, 64.0)

@@ -28,11 +28,8 @@ from sklearn_seqcrm._columns import Table
 from sklearn_seqcrm._recurrent.data._batches import Batch
 from sklearn_seqcrm._recurrent.data._inputs import Inputs
 from sklearn_seqcrm._recurrent.data._rows import RowData
-from sklearn_seqcrm._recurrent.data._sources import (
-    OF_ALL_ROWS,
-    HistorySource,
-    RowViews,
-)
+from sklearn_seqcrm._recurrent.data._sources import HistorySource, RowViews
+from sklearn_seqcrm._recurrent.data._tensor_fields import OF_ALL_ROWS
 
 T = TypeVar("T")
 

@@ -39,9 +39,9 @@ from torch import Tensor
 
 from sklearn_seqcrm._ragged import inverse_permutation, is_run_start, place_in_run
 from sklearn_seqcrm._recurrent.data._arrays import Array, array_namespace
-from sklearn_seqcrm._recurrent.data._sources import (
+from sklearn_seqcrm._recurrent.data._sources import HistorySource
+from sklearn_seqcrm._recurrent.data._tensor_fields import (
     OF_ALL_ROWS,
-    HistorySource,
     IndexedFields,
     TensorFields,
 )

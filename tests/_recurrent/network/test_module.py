@@ -14,7 +14,7 @@ from sklearn_seqcrm._recurrent.data import (
     HistorySpec,
     RowData,
 )
-from sklearn_seqcrm._recurrent.data._sources import MomentChannels
+from sklearn_seqcrm._recurrent.data._moments import MomentChannels
 from sklearn_seqcrm._recurrent.network import (
     CELLS,
     POOLINGS,
