@@ -11,15 +11,17 @@ import pandas as pd
 from sklearn_seqcrm._store import RawLog, events_of_kinds
 from sklearn_seqcrm._typing import Duration, IntoTable, ListLike, Time
 from sklearn_seqcrm.events._cut import (
-    Snapshots,
     histories_of_rows,
+    read_rows,
+    rows_at_cutoffs,
+    rows_of_snapshots,
+)
+from sklearn_seqcrm.events._snapshots import (
+    Snapshots,
     minimal_history,
     parse_bounds,
     parse_cutoffs,
-    read_rows,
     regular_cutoffs,
-    rows_at_cutoffs,
-    rows_of_snapshots,
     snapshots_at_cutoffs,
     snapshots_at_random_times,
     snapshots_before_events,
