@@ -8,7 +8,8 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_seqcrm._recurrent.objectives._hazards import Hazards, time_step
+from sklearn_seqcrm._recurrent.objectives._bins import time_step
+from sklearn_seqcrm._recurrent.objectives._hazards import Hazards
 from sklearn_seqcrm.neural_network import LSTMSurvival
 
 

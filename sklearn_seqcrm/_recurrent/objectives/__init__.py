@@ -8,13 +8,10 @@ To add a loss of `LSTMRegressor`, write its class in a file and name it in `LOSS
 Streaming and ONNX follow from its `predict`.
 """
 
+from sklearn_seqcrm._recurrent.objectives._bins import BINS, time_step
 from sklearn_seqcrm._recurrent.objectives._classes import Classes, Labels
 from sklearn_seqcrm._recurrent.objectives._exposure import Exposure
-from sklearn_seqcrm._recurrent.objectives._hazards import (
-    Hazards,
-    bin_hazards,
-    time_step,
-)
+from sklearn_seqcrm._recurrent.objectives._hazards import Hazards, bin_hazards
 from sklearn_seqcrm._recurrent.objectives._means import Gamma, Poisson
 from sklearn_seqcrm._recurrent.objectives._numbers import (
     AbsoluteError,
@@ -29,7 +26,6 @@ from sklearn_seqcrm._recurrent.objectives._onnx_graph import OPSET, Graph, Graph
 from sklearn_seqcrm._recurrent.objectives._quantiles import Quantiles, check_quantiles
 from sklearn_seqcrm._recurrent.objectives._survival_curve import SurvivalCurve
 from sklearn_seqcrm._recurrent.objectives._survival_predictions import (
-    BINS,
     SurvivalPredictionsMixin,
     check_return_array,
 )

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import datetime
-from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.utils import check_consistent_length
 
@@ -19,18 +16,8 @@ from sklearn_seqcrm._recurrent.objectives._survival_curve import (
     hazard_at,
     time_at_hazard,
 )
-from sklearn_seqcrm._sklearn_compat import Interval, check_sample_weight
+from sklearn_seqcrm._sklearn_compat import check_sample_weight
 from sklearn_seqcrm._typing import Duration, RowsLike
-
-# Constraint on the parameter `bins` of an estimator.
-BINS: list[Any] = [
-    Interval(Integral, 1, None, closed="left"),
-    str,
-    datetime.timedelta,
-    np.timedelta64,
-    pd.offsets.BaseOffset,
-    "array-like",
-]
 
 
 class SurvivalPredictionsMixin:
