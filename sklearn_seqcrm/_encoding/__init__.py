@@ -4,7 +4,6 @@ from sklearn_seqcrm._encoding._encode_rows import (
     columns_as_in_fit,
     encode_rows,
     rows_as_in_fit,
-    view_encoded,
 )
 from sklearn_seqcrm._encoding._encoded_log import (
     EncodedLog,
@@ -39,3 +38,4 @@ from sklearn_seqcrm._encoding._learn import (
     with_row_scale,
 )
 from sklearn_seqcrm._encoding._training import LevelCounts, Training
+from sklearn_seqcrm._encoding._viewed_log import view_encoded

@@ -11,7 +11,6 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from sklearn_seqcrm._encoding._encode_rows import view_encoded
 from sklearn_seqcrm._encoding._encoded_log import EncodedLog
 from sklearn_seqcrm._encoding._event_encoder import EventEncoder
 from sklearn_seqcrm._encoding._fields import (
@@ -32,6 +31,7 @@ from sklearn_seqcrm._encoding._training import (
     Training,
     center_and_spread,
 )
+from sklearn_seqcrm._encoding._viewed_log import view_encoded
 from sklearn_seqcrm._ragged import (
     LEAST_SHARE_IN_MOMENTS,
     Learning,

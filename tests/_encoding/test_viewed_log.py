@@ -8,7 +8,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from pandas.testing import assert_frame_equal
 
-from sklearn_seqcrm._encoding import _encode_rows, learned_encoding
+from sklearn_seqcrm._encoding import _viewed_log, learned_encoding
 from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.events import EventLog, HistoryArray
 from sklearn_seqcrm.neural_network import HistoryPadder, LSTMClassifier, LSTMRegressor
@@ -42,7 +42,7 @@ def arrays(tables, **options):
 @pytest.mark.parametrize("portion", [1, 2**15])
 def test_events_and_row_features_equal_those_in_memory(portion, tables, monkeypatch):
     """Also if every portion is one customer."""
-    monkeypatch.setattr(_encode_rows, "_PORTION", portion)
+    monkeypatch.setattr(_viewed_log, "_PORTION", portion)
     encoders, (expected, viewed) = arrays(tables)
     assert encoders[0].layouts_ == encoders[1].layouts_
     assert viewed.log.is_on_disk
@@ -184,9 +184,9 @@ def test_columns_in_memory_and_on_disk_concatenate(tables, monkeypatch):
     encoder = HistoryEncoder().fit(tables[0])
     parts = [encoder.transform(X)[["history"]] for X in tables]
     reads = []
-    encoded = _encode_rows.OnDemandNumbers.__getitem__
+    encoded = _viewed_log.OnDemandNumbers.__getitem__
     monkeypatch.setattr(
-        _encode_rows.OnDemandNumbers,
+        _viewed_log.OnDemandNumbers,
         "__getitem__",
         lambda self, index: reads.append(1) or encoded(self, index),
     )
