@@ -31,6 +31,7 @@ from sklearn_seqcrm._treatments import label_array
 from sklearn_seqcrm._typing import Estimator, Splitter
 from sklearn_seqcrm.model_selection._cutoff_split import CutoffSplit
 from sklearn_seqcrm.model_selection._labels_in_columns import warn_labels
+from sklearn_seqcrm.model_selection._metrics import Data, Metric, read_metrics
 from sklearn_seqcrm.model_selection._model_comparison import ModelComparison, tabulated
 from sklearn_seqcrm.model_selection._resampled_scores import (
     FoldScores,
@@ -44,7 +45,6 @@ from sklearn_seqcrm.model_selection._runs import (
     each_warning_once,
     requested_params,
 )
-from sklearn_seqcrm.model_selection._weighted_scores import Data, Metric, read_metrics
 
 
 @validate_params(

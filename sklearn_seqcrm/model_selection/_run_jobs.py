@@ -14,8 +14,8 @@ import pandas as pd
 
 import sklearn_seqcrm
 from sklearn_seqcrm._stacklevel import warn_user
+from sklearn_seqcrm.model_selection._metrics import Data, Metric
 from sklearn_seqcrm.model_selection._runs import Job, Run, read_run, run_in_worker
-from sklearn_seqcrm.model_selection._weighted_scores import Data, Metric
 
 
 def run_jobs(

@@ -22,7 +22,7 @@ from sklearn_seqcrm._meta_estimators import route_fits
 from sklearn_seqcrm._stacklevel import call_and_record
 from sklearn_seqcrm._store import replace_atomically
 from sklearn_seqcrm._stored_outputs import StoredOutputs
-from sklearn_seqcrm.model_selection._weighted_scores import Data, Metric
+from sklearn_seqcrm.model_selection._metrics import Data, Metric
 
 _STATM = Path("/proc/self/statm")
 _SECONDS = 0.01

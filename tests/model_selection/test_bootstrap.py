@@ -11,11 +11,11 @@ from sklearn_seqcrm._stored_outputs import StoredOutputs
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.metrics import get_scorer
 from sklearn_seqcrm.model_selection import compare_models
+from sklearn_seqcrm.model_selection._metrics import Data, read_metrics
 from sklearn_seqcrm.model_selection._resampled_scores import (
     FoldScores,
     resampled_scores,
 )
-from sklearn_seqcrm.model_selection._weighted_scores import Data, read_metrics
 
 RNG = np.random.default_rng(0)
 N = 60
