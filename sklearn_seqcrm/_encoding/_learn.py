@@ -11,6 +11,12 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from sklearn_seqcrm._encoding._calendar import (
+    LocalClock,
+    TimeExtent,
+    cycle_names,
+    periods_of,
+)
 from sklearn_seqcrm._encoding._encoded_log import EncodedLog
 from sklearn_seqcrm._encoding._event_encoder import EventEncoder
 from sklearn_seqcrm._encoding._fields import (
@@ -18,13 +24,7 @@ from sklearn_seqcrm._encoding._fields import (
     FieldEncoder,
     Vocabulary,
 )
-from sklearn_seqcrm._encoding._layout import (
-    Layout,
-    LocalClock,
-    TimeExtent,
-    cycle_names,
-    periods_of,
-)
+from sklearn_seqcrm._encoding._layout import Layout
 from sklearn_seqcrm._encoding._level_vectors import LevelVectors
 from sklearn_seqcrm._encoding._training import (
     LevelCounts,

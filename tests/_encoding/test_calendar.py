@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 
-from sklearn_seqcrm._encoding._layout import LocalClock, periods_of
+from sklearn_seqcrm._encoding._calendar import LocalClock, periods_of
 from sklearn_seqcrm._store import Clock
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
