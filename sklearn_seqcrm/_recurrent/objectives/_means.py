@@ -9,11 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from sklearn_seqcrm._recurrent.data import Array
-from sklearn_seqcrm._recurrent.objectives._numbers import (
-    Number,
-    calibration_factor,
-    column_means,
-)
+from sklearn_seqcrm._recurrent.objectives._calibration import calibration_factor
+from sklearn_seqcrm._recurrent.objectives._numbers import Number, column_means
 from sklearn_seqcrm._recurrent.objectives._weights import with_weight
 
 # exp(88) is about the largest number of float32, so that none larger was learned.

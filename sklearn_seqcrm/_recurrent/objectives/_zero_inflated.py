@@ -11,10 +11,10 @@ from scipy.special import logsumexp, ndtr, ndtri
 from torch import Tensor
 
 from sklearn_seqcrm._recurrent.data import Array, array_namespace, sigmoid
-from sklearn_seqcrm._recurrent.objectives._numbers import (
-    Number,
+from sklearn_seqcrm._recurrent.objectives._calibration import (
     shrunken_calibration_factor,
 )
+from sklearn_seqcrm._recurrent.objectives._numbers import Number
 from sklearn_seqcrm._recurrent.objectives._onnx_graph import (
     Graph,
     GraphTensor,
