@@ -35,8 +35,8 @@ def split_survival(
     customers: np.ndarray,
     y: Any,
     targets: SurvivalTargets,
-    horizon: Any = None,
-    share: float | str = "auto",
+    horizon: Any,
+    share: float | str,
 ) -> ForwardSplit:
     """Split rows of times until events, with or without a horizon.
 
@@ -56,7 +56,7 @@ def split_endless(
     customers: np.ndarray,
     targets: SurvivalTargets,
     gap: Any,
-    horizon: Any = None,
+    horizon: Any,
     share: float | str = "auto",
 ) -> ForwardSplit:
     """Split rows of times until events, whose windows have no end.

@@ -232,7 +232,7 @@ class Simulator:
         keys: np.ndarray,
         n_draws: int,
         at_cutoff: bool,
-        baskets: OpenBaskets | None = None,
+        baskets: OpenBaskets | None,
     ) -> Paths:
         """Return paths at the time of their next event.
 

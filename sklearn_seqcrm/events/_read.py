@@ -163,7 +163,7 @@ def field_names(
     customer: str,
     time: str,
     fields: Sequence[str] | None,
-    what: str = "events",
+    what: str,
     index: Any = None,
 ) -> list[str]:
     """Return the names of the fields to store; refuse missing and repeated columns."""

@@ -49,7 +49,7 @@ class AveragedWeights(Callback):
     a new mean.
     """
 
-    def __init__(self, n_steps: int, before: LastStep | None = None) -> None:
+    def __init__(self, n_steps: int, before: LastStep | None) -> None:
         self.n_steps = n_steps
         self.before = before
 

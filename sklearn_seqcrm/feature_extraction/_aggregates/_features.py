@@ -126,7 +126,7 @@ def all_features(
     n_lookbacks: int,
     n_half_lives: int,
     sees_own: bool,
-    summed: Collection[str] | None = None,
+    summed: Collection[str] | None,
 ) -> list[Feature]:
     """List every aggregate of a history, in the order of the output.
 

@@ -154,7 +154,7 @@ class CustomerStateTable:
         old = self.records["last"][self._used_slots] < tick
         return [one for one, is_old in zip(self._slots, old, strict=True) if is_old]
 
-    def keep_latest(self, most: int, slot: int = -1) -> None:
+    def keep_latest(self, most: int, slot: int) -> None:
         """Forget the customers with the oldest last events, if more than `most`.
 
         A 64th of this number is forgotten as well, to make room for the next ones. The

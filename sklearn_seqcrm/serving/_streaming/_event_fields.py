@@ -81,7 +81,7 @@ class EventFields:
         return self._by_kind(table.columns, len(table), column_of, what, kind)
 
     def complete(
-        self, columns: Mapping[str, Column], n: int, what: str, kind: str | None = None
+        self, columns: Mapping[str, Column], n: int, what: str, kind: str | None
     ) -> dict[str, Column]:
         """Return the `columns` of a log of n events, missing where kinds lack them.
 
