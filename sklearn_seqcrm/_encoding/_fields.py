@@ -29,7 +29,6 @@ from sklearn_seqcrm._ragged import (
     Moments,
     Pass,
     blocks,
-    look_up,
     selection,
 )
 from sklearn_seqcrm._store import Clock, Column, find_ids
@@ -286,22 +285,51 @@ def _parts(name: str, training: Training) -> Iterator[Column]:
             yield column.take(index[some])
 
 
+_FEW_LEVELS = 256  # looking all of them up is faster than finding those that occur
+
+
+@dataclass(frozen=True, eq=False)
+class LevelTable(FieldEncoder):
+    """Encoder of a categorical field, by a table with an entry for each level."""
+
+    levels: pd.Index  # levels with an entry of their own, in ascending order
+    # Categories of some column, and their table: set by `prepared_for`.
+    _known: tuple[pd.Index | None, np.ndarray] | None = field(
+        default=None, repr=False, kw_only=True
+    )
+
+    def encode(self, column: Column, times: np.ndarray) -> tuple[np.ndarray, None]:
+        if self._known is not None and column.categories is self._known[0]:
+            table = self._known[1]
+        else:
+            # The cost follows the events, not the levels that none of them has.
+            column = column.trimmed(more_than=max(len(column.values), _FEW_LEVELS))
+            table = self._table_of(column.categories)
+        # A missing value has the code -1, the last entry.
+        return table[column.values], None
+
+    def prepared_for(self, column: Column) -> Self:
+        """Return an equal encoder that has looked up the categories of a column."""
+        table = self._table_of(column.categories)
+        return replace(self, _known=(column.categories, table))
+
+    @abstractmethod
+    def _table_of(self, categories: pd.Index | None) -> np.ndarray:
+        """Return the entries of categories and, as the last one, of a missing value."""
+
+
 # Codes of every categorical field:
 #
 #   0        1         2 ...                   n_codes - 1
 #   unseen   missing   one code for each level   all rare levels, if there are any
 UNSEEN, MISSING, FIRST_LEVEL = 0, 1, 2
-_FEW_LEVELS = 256  # looking all of them up is faster than finding those that occur
 
 
 @dataclass(frozen=True, eq=False)
-class Vocabulary(FieldEncoder):
-    """Encoder of a categorical field: a code."""
+class Vocabulary(LevelTable):
+    """Encoder of a categorical field: a code; rare levels share one."""
 
-    levels: pd.Index  # levels with a code of their own, in ascending order
     rare: pd.Index  # levels that share the last code, in ascending order
-    # Categories of some column, and their codes: set by `prepared_for`.
-    _known: tuple[pd.Index | None, np.ndarray] | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, found: LevelCounts, min_events: float, max_levels: int | None) -> Self:
@@ -318,31 +346,16 @@ class Vocabulary(FieldEncoder):
         """Number of codes, those for unseen, missing and rare levels included."""
         return FIRST_LEVEL + len(self.levels) + (len(self.rare) > 0)
 
-    def encode(self, column: Column, times: np.ndarray) -> tuple[np.ndarray, None]:
-        if self._known is not None and column.categories is self._known[0]:
-            table = self._known[1]
-        else:
-            # The cost follows the events, not the levels that none of them has.
-            column = column.trimmed(more_than=max(len(column.values), _FEW_LEVELS))
-            table = self._codes_of(column.categories)
-        return look_up(table, column.values, MISSING), None
-
-    def prepared_for(self, column: Column) -> Vocabulary:
-        """Return an equal encoder that has looked up the categories of a column."""
-        return replace(
-            self, _known=(column.categories, self._codes_of(column.categories))
-        )
-
-    def _codes_of(self, categories: pd.Index | None) -> np.ndarray:
-        """Return the codes of categories, shape (n_categories,), int32."""
+    def _table_of(self, categories: pd.Index | None) -> np.ndarray:
+        """Return codes, shape (n_categories + 1,), int32."""
         assert categories is not None
         place = find_ids(categories, self.levels)
-        codes = np.where(place >= 0, place + FIRST_LEVEL, UNSEEN).astype("int32")
+        codes = np.where(place >= 0, place + FIRST_LEVEL, UNSEEN)
         if len(self.rare):
             # `Index.isin` took 110 ms for 20,000 strings, whatever the rare levels are:
             # 100 ms for three of them.
             codes[find_ids(categories, self.rare) >= 0] = self.n_codes - 1
-        return codes
+        return np.append(codes, MISSING).astype("int32")
 
     def code_of_each(self) -> list[tuple[Any, int]]:
         """Return all levels of training with their codes, the rare ones last."""

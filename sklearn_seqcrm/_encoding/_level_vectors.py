@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
 
@@ -23,10 +23,10 @@ import pandas as pd
 from scipy.sparse import csr_matrix
 from sklearn.utils.extmath import randomized_svd
 
-from sklearn_seqcrm._encoding._fields import FieldEncoder
+from sklearn_seqcrm._encoding._fields import LevelTable
 from sklearn_seqcrm._encoding._training import LevelCounts, Training
 from sklearn_seqcrm._ragged import Learning, Pass, add_all, is_run_start
-from sklearn_seqcrm._store import Column, find_ids
+from sklearn_seqcrm._store import find_ids
 
 _SIZE = 8  # length of a vector
 # Only the most frequent levels have vectors: the others occur too rarely for counts of
@@ -43,15 +43,12 @@ _SPREAD = 0.1
 
 
 @dataclass(frozen=True, eq=False)
-class LevelVectors(FieldEncoder):
+class LevelVectors(LevelTable):
     """Encoder of a categorical field: the vector of its level."""
 
-    levels: pd.Index  # levels with a vector, in ascending order
     # (n_levels, 8), float32: their vectors, with mean 0 and standard deviation 0.1
     # among the training events. Other levels and missing values have zeros.
     vectors: np.ndarray
-    # Categories of some column, and their vectors: set by `prepared_for`.
-    _known: tuple[pd.Index | None, np.ndarray] | None = field(default=None, repr=False)
 
     @classmethod
     def learning(
@@ -90,22 +87,8 @@ class LevelVectors(FieldEncoder):
     def n_components(self) -> int:
         return self.vectors.shape[1]
 
-    def encode(self, column: Column, times: np.ndarray) -> tuple[np.ndarray, None]:
-        if self._known is not None and column.categories is self._known[0]:
-            table = self._known[1]
-        else:
-            column = column.trimmed(more_than=len(column.values))
-            table = self._vectors_of(column.categories)
-        # A missing value has the code -1, the last row: zeros.
-        return table[column.values], None
-
-    def prepared_for(self, column: Column) -> LevelVectors:
-        """Return an equal encoder that has looked up the categories of a column."""
-        table = self._vectors_of(column.categories)
-        return replace(self, _known=(column.categories, table))
-
-    def _vectors_of(self, categories: pd.Index | None) -> np.ndarray:
-        """Return vectors of categories, (n_categories + 1, 8); the last row is 0."""
+    def _table_of(self, categories: pd.Index | None) -> np.ndarray:
+        """Return vectors, shape (n_categories + 1, 8); the last row is 0."""
         assert categories is not None
         place = np.append(find_ids(categories, self.levels), -1)
         none = np.zeros((1, self.n_components), "float32")
