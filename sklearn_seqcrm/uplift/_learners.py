@@ -244,8 +244,7 @@ class XLearner(_EffectLearner):
 
     def effects(self, X: Any) -> np.ndarray:
         """Return effects of the arms against control, shape (n, n_arms - 1)."""
-        e = self.propensity.predict(X)
-        share = e[:, 1:] / (e[:, :1] + e[:, 1:])
+        share = _shares_in_pairs(self.propensity.predict(X))
         found = [self.models.predict_effect(model, X) for model in self.effect]
         of_control, of_treated = np.stack(found[::2], 1), np.stack(found[1::2], 1)
         return share * of_control + (1 - share) * of_treated
@@ -307,9 +306,9 @@ class RLearner(_EffectLearner):
         found = cross_fit(parts, rows, folds, self.models.n_jobs)
         self.outcome = [models for models, _ in found]
         self.propensity = Propensities(self.models, rows, folds)
-        e, targets = self.propensity.of_rows, []
-        for k, (_, m) in zip(others, found, strict=True):
-            treated = (rows.arms == k) - e[:, k] / (e[:, 0] + e[:, k])
+        shares, targets = _shares_in_pairs(self.propensity.of_rows).T, []
+        for k, share, (_, m) in zip(others, shares, found, strict=True):
+            treated = (rows.arms == k) - share
             in_pair = (rows.arms == 0) | (rows.arms == k)
             used = np.flatnonzero(in_pair & ~np.isnan(m + treated))
             # Not near 0: |t - p| is p or 1 - p, and both are clipped.
@@ -319,10 +318,14 @@ class RLearner(_EffectLearner):
 
     def _control(self, X: Any, effects: np.ndarray) -> np.ndarray:
         # m = m_0 + p tau: the control outcome by each pair, and their mean.
-        e = self.propensity.predict(X)
-        share = e[:, 1:] / (e[:, :1] + e[:, 1:])
+        share = _shares_in_pairs(self.propensity.predict(X))
         m = np.column_stack([self.models.mean_outcome(o, X) for o in self.outcome])
         return (m - share * effects).mean(axis=1)
+
+
+def _shares_in_pairs(e: np.ndarray) -> np.ndarray:
+    """Return ``e_k / (e_0 + e_k)`` of each arm but control, (n, n_arms - 1)."""
+    return e[:, 1:] / (e[:, :1] + e[:, 1:])
 
 
 def _each(
