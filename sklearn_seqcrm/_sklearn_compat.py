@@ -14,12 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from sklearn import config_context, get_config
-from sklearn.base import (
-    TransformerMixin,
-    _clone_parametrized,
-    clone,
-    is_classifier,
-)
+from sklearn.base import TransformerMixin, _clone_parametrized, clone, is_classifier
 from sklearn.metrics._scorer import _Scorer as Scorer
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
@@ -40,9 +35,7 @@ from sklearn.utils.metadata_routing import (
     MethodMapping,
     get_routing_for_object,
 )
-from sklearn.utils.validation import (
-    _check_feature_names_in as check_feature_names_in,
-)
+from sklearn.utils.validation import _check_feature_names_in as check_feature_names_in
 from sklearn.utils.validation import _check_method_params as check_method_params
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 from sklearn.utils.validation import _num_samples as num_samples

@@ -10,9 +10,7 @@ from sklearn_seqcrm._columns._customers import (
     row_customers,
     split_customers,
 )
-from sklearn_seqcrm._columns._decision_in_history import (
-    refuse_shown_treatments,
-)
+from sklearn_seqcrm._columns._decision_in_history import refuse_shown_treatments
 from sklearn_seqcrm._columns._forward_split import (
     Cutoffs,
     ForwardSplit,

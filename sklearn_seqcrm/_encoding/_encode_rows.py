@@ -18,14 +18,7 @@ from sklearn_seqcrm._ragged import (
     starts_of_nonempty,
     visible_segments,
 )
-from sklearn_seqcrm._store import (
-    Column,
-    FieldSchema,
-    Kinds,
-    RawLog,
-    Rows,
-    Timeline,
-)
+from sklearn_seqcrm._store import Column, FieldSchema, Kinds, RawLog, Rows, Timeline
 
 _WIDTH = 4  # numbers of an event that are processed at a time, see `blocks`
 

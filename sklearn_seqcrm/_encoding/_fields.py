@@ -24,13 +24,7 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._encoding._training import LevelCounts, Training
-from sklearn_seqcrm._ragged import (
-    Learning,
-    Moments,
-    Pass,
-    blocks,
-    selection,
-)
+from sklearn_seqcrm._ragged import Learning, Moments, Pass, blocks, selection
 from sklearn_seqcrm._store import Clock, Column, find_ids
 
 

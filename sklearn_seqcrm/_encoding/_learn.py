@@ -19,18 +19,10 @@ from sklearn_seqcrm._encoding._calendar import (
 )
 from sklearn_seqcrm._encoding._encoded_log import EncodedLog
 from sklearn_seqcrm._encoding._event_encoder import EventEncoder
-from sklearn_seqcrm._encoding._fields import (
-    FIELD_ENCODERS,
-    FieldEncoder,
-    Vocabulary,
-)
+from sklearn_seqcrm._encoding._fields import FIELD_ENCODERS, FieldEncoder, Vocabulary
 from sklearn_seqcrm._encoding._layout import Layout
 from sklearn_seqcrm._encoding._level_vectors import LevelVectors
-from sklearn_seqcrm._encoding._training import (
-    LevelCounts,
-    Training,
-    center_and_spread,
-)
+from sklearn_seqcrm._encoding._training import LevelCounts, Training, center_and_spread
 from sklearn_seqcrm._encoding._viewed_log import view_encoded
 from sklearn_seqcrm._ragged import (
     LEAST_SHARE_IN_MOMENTS,

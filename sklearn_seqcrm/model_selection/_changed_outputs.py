@@ -7,11 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm.model_selection._outputs import (
-    Output,
-    changed_rows,
-    typical_size,
-)
+from sklearn_seqcrm.model_selection._outputs import Output, changed_rows, typical_size
 
 _N_ROWS_SHOWN = 3
 EVENTS = "events are "  # how changes of events begin

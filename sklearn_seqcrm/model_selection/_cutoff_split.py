@@ -31,12 +31,7 @@ from sklearn_seqcrm._sklearn_compat import (
     validate_parameter_constraints,
 )
 from sklearn_seqcrm._stacklevel import warn_user
-from sklearn_seqcrm._store import (
-    MAX_TICK,
-    Clock,
-    saturating_add,
-    saturating_subtract,
-)
+from sklearn_seqcrm._store import MAX_TICK, Clock, saturating_add, saturating_subtract
 from sklearn_seqcrm._typing import Duration
 from sklearn_seqcrm.events import HistoryArray
 

@@ -16,11 +16,7 @@ from sklearn_seqcrm._columns import read_survival_targets
 from sklearn_seqcrm._ragged import concordance
 from sklearn_seqcrm._sklearn_compat import safe_indexing
 from sklearn_seqcrm.metrics import get_scorer
-from sklearn_seqcrm.model_selection._weighted_scores import (
-    FAST,
-    NotHandledError,
-    Score,
-)
+from sklearn_seqcrm.model_selection._weighted_scores import FAST, NotHandledError, Score
 
 
 class Data(NamedTuple):

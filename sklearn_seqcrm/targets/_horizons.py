@@ -8,11 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._columns import (
-    NoForwardSplitError,
-    known_horizon,
-    store_horizon,
-)
+from sklearn_seqcrm._columns import NoForwardSplitError, known_horizon, store_horizon
 from sklearn_seqcrm._sklearn_compat import validate_params
 from sklearn_seqcrm._store import check_name_free
 from sklearn_seqcrm.targets._windows import Windows, complete_rows, target_of

@@ -19,11 +19,7 @@ from sklearn_seqcrm._columns import (
     store_horizon,
     warn_other_order,
 )
-from sklearn_seqcrm._ragged import (
-    first_at_or_after,
-    is_run_start,
-    starts_of_nonempty,
-)
+from sklearn_seqcrm._ragged import first_at_or_after, is_run_start, starts_of_nonempty
 from sklearn_seqcrm._sklearn_compat import StrOptions, validate_params
 from sklearn_seqcrm._stacklevel import warn_user
 from sklearn_seqcrm._store import (

@@ -1,9 +1,6 @@
 """The network: layers, cells, poolings, a reader per history column, and a head."""
 
-from sklearn_seqcrm._recurrent.network._cells import (
-    CELLS,
-    layer_products,
-)
+from sklearn_seqcrm._recurrent.network._cells import CELLS, layer_products
 from sklearn_seqcrm._recurrent.network._layers import (
     Dropout,
     Linear,

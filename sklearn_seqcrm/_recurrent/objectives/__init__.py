@@ -18,10 +18,7 @@ from sklearn_seqcrm._recurrent.objectives._numbers import (
     Number,
     SquaredError,
 )
-from sklearn_seqcrm._recurrent.objectives._objective import (
-    Objective,
-    is_multioutput,
-)
+from sklearn_seqcrm._recurrent.objectives._objective import Objective, is_multioutput
 from sklearn_seqcrm._recurrent.objectives._onnx_graph import OPSET, Graph, GraphTensor
 from sklearn_seqcrm._recurrent.objectives._quantiles import Quantiles, check_quantiles
 from sklearn_seqcrm._recurrent.objectives._survival_curve import SurvivalCurve

@@ -10,10 +10,7 @@ import torch
 from torch import Tensor
 
 from sklearn_seqcrm._recurrent.data import Array, softplus
-from sklearn_seqcrm._recurrent.objectives._numbers import (
-    Number,
-    weighted_quantile,
-)
+from sklearn_seqcrm._recurrent.objectives._numbers import Number, weighted_quantile
 from sklearn_seqcrm._recurrent.objectives._weights import with_weight
 
 # sinh(88) is about the largest number of float32, so that none larger was learned.

@@ -33,10 +33,7 @@ from sklearn_seqcrm._recurrent.network import (
 from sklearn_seqcrm._recurrent.training._averaging import LastStep
 from sklearn_seqcrm._recurrent.training._callbacks import Interrupted
 from sklearn_seqcrm._recurrent.training._prefetch import prefetched
-from sklearn_seqcrm._recurrent.training._threads import (
-    end_if_stopped,
-    run_in_threads,
-)
+from sklearn_seqcrm._recurrent.training._threads import end_if_stopped, run_in_threads
 
 # Inference keeps no activations for gradients: batches may be larger.
 _ROWS_TO_PREDICT = 1024
