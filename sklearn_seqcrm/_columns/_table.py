@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._store import RawLog
+from sklearn_seqcrm._store import RawLog, refuse_values
 from sklearn_seqcrm.events import History, HistoryArray, HistoryDtype
 
 
@@ -243,6 +243,7 @@ def _choose_history(X: pd.DataFrame, history: Any, way_out: str) -> HistoryArray
     found = names_of_histories(X)
     if not found:
         _refuse_no_history(X)
+    refuse_values(history, "history", "X")
     if history is None:
         if len(found) > 1:
             raise ValueError(

@@ -47,15 +47,19 @@ def refuse_not_finite(y: np.ndarray) -> None:
 
 
 def refuse_classes_in_columns(y: np.ndarray) -> None:
-    """Raise a ValueError if several columns of y have labels other than 0 and 1."""
+    """Raise a ValueError if several columns of y have labels other than 0 and 1.
+
+    Also if there are none, or some are missing or infinite.
+    """
+    _refuse_bad(y)
     # Not `np.unique`, which sorts: columns may be text and numbers.
     others = [one for one in pd.unique(y.ravel()).tolist() if one not in (0, 1)]
     if others:
         raise ValueError(
-            f"y has the shape {y.shape}, and the labels of several columns must be "
-            f"0 or 1 each; got {others[:5]}. For columns of classes, fit a "
+            f"y has the shape {y.shape}, and the labels of several columns must be the "
+            f"numbers 0 or 1 each; got {others[:5]}. For columns of classes, fit a "
             "classifier for each: MultiOutputClassifier of scikit-learn does, if all "
-            "have one type."
+            "columns have one dtype."
         )
 
 
@@ -102,9 +106,9 @@ def _refuse_objects(labels: np.ndarray) -> None:
     if not is_text.any():
         types = dict.fromkeys(type(one).__name__ for one in labels)
         raise TypeError(
-            f"Labels of y must be text, numbers or booleans, of one type; got "
-            f"{' and '.join(types)}, such as {labels[0]!r}. Make text of them: "
-            "y.astype(str)."
+            "Labels of y must be text, booleans or numbers of up to 64 bits, of one "
+            f"type; got {' and '.join(types)}, such as {labels[0]!r}. Make text of "
+            "them: y.astype(str)."
         )
     if not is_text.all():
         raise TypeError(

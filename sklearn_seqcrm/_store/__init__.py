@@ -54,6 +54,7 @@ from sklearn_seqcrm._store._names import (
     check_list,
     check_name_free,
     plain_text,
+    refuse_values,
     unique_names,
 )
 from sklearn_seqcrm._store._raw_log import Kinds, RawLog, describe_fields

@@ -82,6 +82,15 @@ def unique_names(names: Iterable[str], taken: Collection[str] = ()) -> list[str]
     return found
 
 
+def refuse_values(name: Any, role: str, what: str) -> None:
+    """Raise a TypeError if values are given in place of the name of a column."""
+    if hasattr(name, "__array__") and not np.isscalar(name):
+        raise TypeError(
+            f"{role} must be the name of a column of {what}, such as 'id'; got values "
+            f"of the type {type(name).__name__}."
+        )
+
+
 def plain_text(name: Any) -> Any:
     """Return text as `str`: that of NumPy or of an enumeration has another repr.
 

@@ -12,6 +12,7 @@ import pandas as pd
 from sklearn_seqcrm._store._clock import Clock, format_time
 from sklearn_seqcrm._store._columns import Column, stack_columns
 from sklearn_seqcrm._store._log import Log
+from sklearn_seqcrm._store._names import refuse_values
 from sklearn_seqcrm._store._timeline import Timeline, frozen
 
 
@@ -244,7 +245,10 @@ class RawLog(Log):
         ------
         KeyError
             If the log has no such field.
+        TypeError
+            If `field` is an array of values.
         """
+        refuse_values(field, "field", "the log")
         if field not in list(self._columns):  # a list, as it may be unhashable
             raise KeyError(f"The log has no field {field!r}; it has {self.fields}.")
         return self._columns[field]

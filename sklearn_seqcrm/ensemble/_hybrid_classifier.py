@@ -17,7 +17,6 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_seqcrm._columns import (
     read_labels,
     refuse_classes_in_columns,
-    refuse_not_finite,
     with_attrs_of,
 )
 from sklearn_seqcrm._sklearn_compat import BaseSearchCV, with_callbacks
@@ -187,7 +186,8 @@ class HybridClassifier(ClassifierMixin, BaseHybrid):
             range, `refit` is False and there are several splits, or ``cv="latest"`` and
             the network does not stop forward in time.
         TypeError
-            If `sample_weight` is given and a part does not take it.
+            If `sample_weight` is given and a part does not take it, or labels are
+            neither text, numbers nor booleans, or of several of these types.
         """
         return self._fit(X, y, sample_weight)
 
@@ -247,7 +247,6 @@ class HybridClassifier(ClassifierMixin, BaseHybrid):
     def _read_labels(self, y: Any) -> tuple[Any, np.ndarray]:
         """Check several labels, which are zeros and ones."""
         values = y.toarray() if issparse(y) else np.asarray(y)
-        refuse_not_finite(values)
         refuse_classes_in_columns(values)
         target = values.astype("float64")
         dtype = values.dtype if values.dtype.kind in "biuf" else np.dtype("int64")

@@ -1,6 +1,7 @@
 """Base classes of the types of fields: learned parameters and their distribution.
 
-A type is one file with a `LearnedField` and a `FieldDensity`; `_learned` chooses them.
+A type is one file with a `LearnedField` and a `FieldDensity`; `_learn`
+and `_learned` choose them.
 """
 
 from __future__ import annotations

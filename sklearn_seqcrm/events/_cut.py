@@ -24,6 +24,7 @@ from sklearn_seqcrm._store import (
     check_name_free,
     check_none_missing,
     plain_text,
+    refuse_values,
     to_series,
 )
 from sklearn_seqcrm.events._history_array import HistoryArray, HistoryDtype
@@ -148,6 +149,7 @@ def read_rows(rows: Any, what: str = "rows") -> pd.DataFrame:
 
 def _column_of(rows: pd.DataFrame, name: str, role: str) -> pd.Series:
     """Return a column of the rows; refuse missing values."""
+    refuse_values(name, role, "rows")
     if name not in rows.columns:
         raise KeyError(
             f"rows has no {role} column {name!r}; it has {list(rows.columns)}."

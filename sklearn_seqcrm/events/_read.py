@@ -36,6 +36,7 @@ from sklearn_seqcrm._store import (
     datetimes_of_objects,
     factorize,
     ids_of,
+    refuse_values,
     scalar_values,
     to_series,
 )
@@ -169,11 +170,7 @@ def field_names(
     """Return the names of the fields to store; refuse missing and repeated columns."""
     columns, keys = list(columns), (customer, time)
     for name, role in ((customer, "customer"), (time, "time")):
-        if hasattr(name, "__array__") and not np.isscalar(name):
-            raise TypeError(
-                f"{role} must be the name of a column of {what}; got the values, a "
-                f"{type(name).__name__}."
-            )
+        refuse_values(name, role, what)
         if name not in columns:
             raise KeyError(
                 f"{what} has no {role} column {name!r}; it has {columns}."

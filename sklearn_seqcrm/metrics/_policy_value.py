@@ -379,8 +379,8 @@ def _propensities(
     if shape == ():
         raise TypeError(
             f"propensity must be an array with a probability for each row; got "
-            f"{propensity!r}. If all rows have it, pass np.full({len(arm)}, "
-            f"{propensity!r})."
+            f"{propensity!r}. For one probability p of all rows, pass "
+            f"np.full({len(arm)}, p)."
         )
     if len(shape) == 1 or shape[1:] == (1,):
         if len(labels) > 2:
@@ -438,9 +438,7 @@ def _by_arm(values: Any, labels: list[Any], n_rows: int, name: str) -> np.ndarra
     """Return finite floats of shape (n, n_arms)."""
     found = np.asarray(in_order_of_arms(values, labels, name))
     if found.ndim == 0:
-        raise TypeError(
-            f"{name} must be an array with a row for each of treatment; got {values!r}."
-        )
+        raise TypeError(f"{name} must be an array with {n_rows} rows; got {values!r}.")
     frame = pd.DataFrame(found)
     if frame.shape[1] != len(labels):
         raise ValueError(

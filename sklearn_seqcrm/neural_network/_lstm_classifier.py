@@ -385,8 +385,10 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         Raises
         ------
         TypeError
-            If histories are raw, a static is not a number, `horizon` does not fit the
-            times of the log, or `callbacks` has one that is not a callback of skorch.
+            If histories are raw, a static is not a number, labels are neither text,
+            numbers nor booleans or of several of these types, `horizon` does not fit
+            the times of the log, or `callbacks` has one that is not a callback of
+            skorch.
         ValueError
             If `y` has one class, missing values, or columns with values other than 0
             and 1, a parameter is out of range, ``validation="forward"`` is impossible,

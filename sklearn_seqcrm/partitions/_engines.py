@@ -25,7 +25,12 @@ import pandas as pd
 from joblib import Parallel, delayed
 
 from sklearn_seqcrm._stacklevel import call_and_record, warn_user
-from sklearn_seqcrm._store import check_none_missing, check_same_id_type, exact_ids
+from sklearn_seqcrm._store import (
+    check_none_missing,
+    check_same_id_type,
+    exact_ids,
+    refuse_values,
+)
 from sklearn_seqcrm.partitions._types import is_list, joined_tables, plain_ids
 
 
@@ -234,7 +239,7 @@ def _with_ids(
 
 
 def misfit(customer: str, first: Any, dtype: Any) -> str:
-    """Return an error about a customer of rows whose id no customer of events has."""
+    """Return the message about an id of rows that no customer of events has."""
     return (
         f"The customer {first!r} in column {customer!r} of rows does not fit the type "
         f"{dtype} of the customers of events; give ids of one type, none missing."
@@ -249,6 +254,7 @@ def _apply_to_part(
 
 def check_customer(columns: Any, customer: str, what: str) -> None:
     """Raise an error if a table does not have one customer column."""
+    refuse_values(customer, "customer", what)
     if list(columns).count(customer) > 1:
         raise ValueError(f"{what} has several columns {customer!r}; drop all but one.")
     if customer not in columns:

@@ -103,8 +103,8 @@ class PartitionedLog:
     KeyError
         If a column is missing.
     TypeError
-        If `events` is none of these, or customers or levels of a field have different
-        types in two partitions.
+        If `events` is none of these, `customer` is not the name of a column, or
+        customers or levels of a field have different types in two partitions.
     ValueError
         If there are no events, a customer has events in two partitions, a field or the
         times have different types in two partitions, or for the reasons of `EventLog`.

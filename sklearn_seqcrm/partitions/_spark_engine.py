@@ -1,4 +1,4 @@
-"""Apply a function to each partition in Spark, and convert its types."""
+"""Apply a function to each partition in Spark, and convert Spark's types."""
 
 from __future__ import annotations
 

@@ -91,6 +91,8 @@ def predict_partition(
 
     Raises
     ------
+    AttributeError
+        If the model has no such `method`.
     KeyError
         If a column is missing.
     TypeError
@@ -133,7 +135,6 @@ def predict_partition(
             f"The customer column is called {customer!r}, as a column of the result; "
             "rename it in events and rows."
         )
-    # Here, because a partition without rows calls no method.
     if method not in _METHODS:
         raise ValueError(f"method must be one of {_METHODS}; got {method!r}.")
     if lookback is None:
@@ -145,6 +146,7 @@ def predict_partition(
     if not isinstance(rows, pd.DataFrame | None):
         raise TypeError(f"rows must be a pandas DataFrame; got {_type_of(rows)}.")
     table = events if rows is None else rows
+    predict = getattr(model, method)  # here, as a partition without rows calls none
     if not len(events) and not len(table):
         return _nothing(table, customer, _names(model, None, method))
     if time_zone is not None:
@@ -166,7 +168,7 @@ def predict_partition(
     if not len(X):
         return _nothing(table, customer, _names(model, None, method))
     # One column for each output, in the order of the model's classes if it has any.
-    found = getattr(model, method)(X)
+    found = predict(X)
     if isinstance(found, list) and isinstance(_classes(model, method), list):
         found = np.hstack(found)  # an array of each of several labels
     found = np.asarray(found)

@@ -102,9 +102,8 @@ def make_table(
 
 
 def rows_by_length(X: pd.DataFrame) -> list[int]:
-    """Return the positions of five rows, from the shortest to the longest history."""
-    order = np.argsort(X["history"].array.lengths, kind="stable")
-    return order[np.linspace(0, len(X) - 1, 5).astype("int64")].tolist()
+    """Return the position of a row with each length of a history, ascending."""
+    return np.unique(X["history"].array.lengths, return_index=True)[1].tolist()
 
 
 def make_y(X: Any, classes: Sequence[float] = (0, 1), seed: int = 0) -> np.ndarray:

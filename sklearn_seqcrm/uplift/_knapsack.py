@@ -76,7 +76,7 @@ class _Problem(NamedTuple):
 
     @property
     def most(self) -> np.ndarray:
-        """What there is of each resource, (n_limits,)."""
+        """Limit of each resource, (n_limits,)."""
         return np.array([one.most for one in self.limits])
 
     def of_choice(self, values: np.ndarray, choice: np.ndarray) -> np.ndarray:

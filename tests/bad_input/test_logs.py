@@ -65,7 +65,12 @@ LOGS = {
     ),
     "customers instead of their column": (
         partial(EventLog, EVENTS, EVENTS["who"], "when"),
-        "customer must be the name of a column of events; got the values, a Series",
+        "customer must be the name of a column .* got values of the type Series",
+        TypeError,
+    ),
+    "times instead of their column": (
+        partial(EventLog, EVENTS, "who", EVENTS["when"].to_numpy()),
+        "time must be the name of a column .* got values of the type ndarray",
         TypeError,
     ),
     "no time column": (
@@ -162,6 +167,11 @@ LOGS = {
         partial(LOG.attach, ROWS.drop(columns="who"), cutoff="at"),
         "rows has no customer column 'who'; it has",
         KeyError,
+    ),
+    "attach: customers instead of their column": (
+        partial(LOG.attach, ROWS, ROWS["who"], "at"),
+        "customer must be the name of a column of rows, such as 'id'; got values",
+        TypeError,
     ),
     "attach: customers as the index": (
         partial(LOG.attach, ROWS.set_index("who"), cutoff="at"),

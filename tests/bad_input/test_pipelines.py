@@ -148,7 +148,7 @@ FIT = {
         r"durations, in the columns \['event', 'time'\].*LSTMSurvival learns",
         TypeError,
     ),
-    "two columns of classes": (fit(X, np.c_[Y, Y + 1]), "must be 0 or 1 each; got"),
+    "two columns of classes": (fit(X, np.c_[Y, Y + 1]), "numbers 0 or 1 each; got"),
     "short y": (fit(X, Y[1:]), rf"inconsistent numbers of samples: \[{len(X)}"),
     "one customer and early stopping": (
         lambda: LSTMClassifier(**SMALL, early_stopping=True).fit(
@@ -201,7 +201,7 @@ NUMERIC_TARGETS_AND_WEIGHTS = {
     ),
     "several labels that are none": (
         lambda: LSTMClassifier(**SMALL).fit(ENCODED, np.column_stack([Y, Y + 1])),
-        r"y has the shape \(48, 2\), and the labels .* must be 0 or 1 each; got \[2\]",
+        r"y has the shape \(48, 2\), and the labels .* numbers 0 or 1 each; got \[2\]",
     ),
     "exposure: no such column": (
         regress(Y, loss="poisson", exposure="days"),

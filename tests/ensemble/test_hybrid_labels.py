@@ -147,14 +147,20 @@ def test_labels_of_any_type():
 
 
 def test_bad_labels_are_refused():
-    with pytest.raises(ValueError, match=r"must be 0 or 1 each; got \[2\]\. For"):
+    with pytest.raises(ValueError, match=r"numbers 0 or 1 each; got \[2\]\. For"):
         small_hybrid().fit(X, Y * 2)
-    with pytest.raises(ValueError, match=r"must be 0 or 1 each; got \['few'\]"):
+    with pytest.raises(ValueError, match=r"numbers 0 or 1 each; got \['few'\]"):
         small_hybrid().fit(X, pd.DataFrame(Y, index=X.index).assign(size="few"))
     with pytest.raises(ValueError, match="A column of y has one label in all rows"):
         small_hybrid().fit(X, Y * [1, 0, 1])
     with pytest.raises(ValueError, match="NaN"):
         small_hybrid().fit(X, np.where(Y, np.nan, 0))
+    with pytest.raises(
+        ValueError, match=r"numbers 0 or 1 each; got \['[01]', '[01]'\]"
+    ):
+        small_hybrid().fit(X, Y.astype(str))
+    with pytest.raises(ValueError, match="y has no targets"):
+        small_hybrid().fit(X[:0], Y[:0])
     weight = Y[:, 0]
     with pytest.raises(ValueError, match="A column of y has one label in all rows"):
         small_hybrid().fit(X, Y, sample_weight=weight)

@@ -249,8 +249,12 @@ def test_empty_histories_and_errors(X):
     assert last_touch_credit(empty, "channel").shape == (14, 0)
     with pytest.raises(KeyError, match=r"no field \['channel'\]; it has \['"):
         last_touch_credit(empty, ["channel"])
+    with pytest.raises(TypeError, match="field must be the name of a column"):
+        last_touch_credit(empty, np.array(["channel"]))
     with pytest.raises(KeyError, match=r"no column \['history'\]; its .* \['history'"):
         last_touch_credit(empty, "channel", history=["history"])
+    with pytest.raises(TypeError, match="history must be the name of a column of X"):
+        last_touch_credit(empty, "channel", history=empty["history"])
     with pytest.raises(KeyError, match="no field 'medium'"):
         channel_attribution(model, X, "medium")
     events = X["history"].array.log.to_frame().assign(channel=1.5)

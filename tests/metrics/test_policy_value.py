@@ -263,7 +263,7 @@ def test_bad_input():
 
 
 def test_one_propensity_or_outcome_for_all_rows_is_refused():
-    with pytest.raises(TypeError, match=r"propensity .* got 0\.5.*np\.full\(6, 0\.5\)"):
+    with pytest.raises(TypeError, match=r"propensity .* got 0\.5.*np\.full\(6, p\)"):
         policy_value(Y, POLICY, T, propensity=0.5)
     with pytest.raises(TypeError, match=r"outcomes must be an array .* got 0\.5"):
         policy_value(Y, POLICY, T, outcomes=0.5)

@@ -259,8 +259,8 @@ def test_continued_training_refuses_another_number_of_labels():
 @pytest.mark.parametrize(
     ("y", "options", "message"),
     [
-        (LABELS + 1, {}, r"shape \(48, 3\), .* must be 0 or 1 each; got \[2\]"),
-        (LABELS.astype(str), {}, "must be 0 or 1 each; got"),
+        (LABELS + 1, {}, r"shape \(48, 3\), .* numbers 0 or 1 each; got \[2\]"),
+        (LABELS.astype(str), {}, "numbers 0 or 1 each; got"),
         (pd.DataFrame(LABELS).assign(size="few"), {}, r"0 or 1 each; got \['few'\]"),
         (LABELS, {"class_weight": [{1: 2}]}, "a list of one for each; got 1"),
         (LABELS, {"class_weight": {1: 0}}, "finite and larger than 0 for labels of s"),

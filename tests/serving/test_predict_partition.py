@@ -18,6 +18,7 @@ from sklearn.ensemble import (
     StackingClassifier,
 )
 from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import FeatureUnion, make_pipeline
@@ -216,6 +217,9 @@ def test_other_methods_are_refused(events, boosted):
     options = {**WHERE, "model": boosted, "cutoff": UNTIL, "method": "predict_probas"}
     with pytest.raises(ValueError, match=r"one of \['predict', .* 'predict_probas'"):
         predict_partition(events, **options)
+    options |= {"model": make_pipeline(RFMFeatures(), Ridge())}
+    with pytest.raises(AttributeError, match="predict_proba"):
+        predict_partition(events, **{**options, "method": "predict_proba"})
 
 
 def test_pieces_without_events_keep_their_columns(boosted):

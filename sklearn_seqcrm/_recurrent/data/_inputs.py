@@ -298,7 +298,7 @@ def history_source(array: HistoryArray) -> HistorySource:
 def _moments_of(
     log: EncodedLog, start: np.ndarray, stop: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the first event of each moment of a log, and the first one behind it.
+    """Return the first event of each moment of a log, and the first event after it.
 
     The layout defines moments. Row ``i`` sees the events ``start[i]:stop[i]``.
     """

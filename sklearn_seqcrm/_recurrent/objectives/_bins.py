@@ -1,4 +1,4 @@
-"""Bins of time until an event, and what the times of training tell about them."""
+"""Bins of time until an event: their edges, and the share of events in each."""
 
 from __future__ import annotations
 

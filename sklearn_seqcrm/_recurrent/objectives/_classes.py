@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from sklearn_seqcrm._columns import (
     read_labels,
     refuse_classes_in_columns,
-    refuse_not_finite,
 )
 from sklearn_seqcrm._recurrent.data import Array, sigmoid, softmax
 from sklearn_seqcrm._recurrent.objectives._objective import (
@@ -165,7 +164,6 @@ class Labels(Objective):
         y = np.asarray(y.toarray() if issparse(y) else y)
         if self.n_targets > 1:  # in later calls; not in `check`, as this may be words
             refuse_other_shape(y, (self.n_targets,))
-        refuse_not_finite(y)
         refuse_classes_in_columns(y)
         return y
 
