@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import expit
 from scipy.stats import lognorm, norm
 from sklearn.base import clone
+from sklearn.linear_model import PoissonRegressor
 from sklearn.metrics import mean_gamma_deviance, mean_pinball_loss
 
 from sklearn_seqcrm._recurrent.objectives import LOSSES, Quantiles, _zero_inflated
@@ -279,6 +280,23 @@ def test_the_calibration_factor_of_a_mean_minimises_its_loss(name):
     assert np.argmin(losses) == 1
     assert abs(objective.factor[0] - 1) > 0.02
     assert_allclose(objective.predict(outputs), before * objective.factor)
+
+
+def test_the_slope_of_the_offset_is_that_of_a_shrunken_glm():
+    n, rng = 300, np.random.default_rng(0)
+    offset, means, weight = rng.normal(size=n), rng.gamma(2, 1, n), rng.choice(3, n)
+    y = rng.poisson(2 * means * np.exp(0.3 * offset))
+    poisson = learned(LOSSES["poisson"](), y, weight)
+    outputs, target = np.log(means)[:, None], poisson.encode(y, weight)
+    found = poisson.offset_slope_excess(outputs, target, weight, offset)
+    glm = PoissonRegressor(alpha=0, tol=1e-9)
+    glm.fit(offset[:, None], y / means, sample_weight=weight * means)
+    expected = means * glm.predict(offset[:, None])
+    x = np.column_stack([np.ones(n), offset])
+    bread = np.linalg.inv(x.T @ (x * (weight * expected)[:, None]))
+    scores = x * (weight * (y - expected))[:, None]
+    variance = (bread @ scores.T @ scores @ bread)[1, 1]  # sandwich estimator
+    assert_allclose(found, glm.coef_ * 0.01 / (0.01 + variance), rtol=1e-4)
 
 
 def test_start_bias_of_networks_without_inputs():

@@ -122,15 +122,19 @@ def test_start_bias_has_the_mean_of_each_treatment(loss):
     assert_allclose(objective.outcomes(bias[None])[0], expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("weight", [None, RNG.uniform(0.5, 2, N)])
 @pytest.mark.parametrize("loss", ["poisson", "gamma"])
-def test_means_are_calibrated_in_each_treatment(loss):
-    objective, target = learned(LOSSES[loss](), AMOUNTS)
+def test_means_are_calibrated_in_each_treatment(loss, weight):
+    objective, target = learned(LOSSES[loss](), AMOUNTS, weight)
     outputs = [RNG.normal(size=(N, objective.n_outputs)) for _ in range(2)]
-    objective.adjust(outputs, target, None)
+    objective.adjust(outputs, target, weight)
     means = objective.combine(objective.outcomes, outputs)
+    weight = np.ones(N) if weight is None else weight
     for code, arm in enumerate(objective.treatments):
-        y, mean = AMOUNTS[arm == ARMS], means[arm == ARMS, code]
-        found = [y.sum() / mean.sum(), (y / mean).mean()][loss == "gamma"]
+        rows = arm == ARMS
+        y, mean, own = AMOUNTS[rows], means[rows, code], weight[rows]
+        ratio = own @ y / (own @ mean)
+        found = [ratio, np.average(y / mean, weights=own)][loss == "gamma"]
         assert_allclose(found, 1, rtol=1e-5)
 
 
