@@ -30,6 +30,9 @@ def test_pieces_adjoin_and_hold_equal_numbers_of_values():
     assert high[-1] == pytest.approx(values.max())
     for low, end in zip(pieces.low, high, strict=True):
         assert 120 <= ((values > low) & (values <= end * (1 + 1e-6))).sum() <= 130
+    shares = np.interp(values, [pieces.low[2], high[2]], [0, 1])
+    assert pieces.center[2] == pytest.approx(shares.mean())
+    assert pieces.spread[2] == pytest.approx(2 * shares.std())
 
 
 def test_at_least_a_hundred_observations_in_a_piece():

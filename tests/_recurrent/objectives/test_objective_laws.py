@@ -61,8 +61,9 @@ Y = np.array([0.5, 3, 1, 8, 20, 2, 2.5, 7, 100, 4, 6, 11.0])
 
 @pytest.mark.parametrize("name", ["squared_error", "absolute_error", "quantile"])
 @law
-@given(amounts)
-def test_the_prediction_of_an_encoded_target_is_the_target(name, y):
+@given(amounts, st.sampled_from([1, -1e200]))
+def test_the_prediction_of_an_encoded_target_is_the_target(name, y, unit):
+    y = y * unit
     objective, target = fitted(name, y)
     found = objective.predict(target[:, None].astype("float64"))
     assert_allclose(found, y, rtol=1e-4, atol=1e-5 * np.ptp(y))
