@@ -282,6 +282,7 @@ PARAMETERS = {
         (REGRESSOR, "quantile", 0, "between 0 and 1, neither of them .*; got 0"),
         (REGRESSOR, "quantile", [0.5, 1.0], r"between 0 and 1, .*; got \[0.5, 1.0\]"),
         (REGRESSOR, "quantile", [], r"one or several numbers .*; got \[\]"),
+        (REGRESSOR, "quantile", [[0.1, 0.9]], r"one or several numbers .*; got \[\["),
         (
             REGRESSOR,
             "quantile",
