@@ -141,8 +141,9 @@ def test_rules_against_loops(X):
                 expected[channel] += one / weight.sum()
             np.testing.assert_allclose(found[name].iloc[i], expected)
             assert list(found[name].index) == list(X.index)
-    with pytest.raises(ValueError, match="must not be negative"):
-        position_based_credit(X, "channel", first=0.9)
+    for first, last in [(0.9, 0.4), (-0.1, 0.4), (0, 0)]:
+        with pytest.raises(ValueError, match="must not be negative"):
+            position_based_credit(X, "channel", first=first, last=last)
 
 
 @pytest.mark.parametrize("other", ["no", "False", "0", np.nan, None, pd.NA, 2])

@@ -169,6 +169,21 @@ def test_is_a_slice_of_every_history():
         )
 
 
+@pytest.mark.parametrize(("lookback", "is_first"), [(None, False), (3, True)])
+def test_the_interarrival_time_of_the_first_event(lookback, is_first):
+    """An event before it may be cut off by the padder, and not by a lookback."""
+    rows = pd.DataFrame({"who": "a", "at": [5, 4]})
+    log = EventLog(EVENTS, "who", "time")
+    encoder = HistoryEncoder().fit(log.attach(rows, cutoff="at"))
+    table = encoder.transform(log.attach(rows, cutoff="at", lookback=lookback))
+    place = LOG.layout.interarrival_channel
+    expected = table["history"].array.log.channels[1:3, place]
+    assert (expected != 0).all()
+    there = HistoryPadder(max_length=2).fit_transform(table)
+    found = there["values"][0, :, place]
+    assert_allclose(found, expected * [not is_first, True])
+
+
 def test_columns_are_checked():
     padder = HistoryPadder().fit(X)
     assert list(padder.feature_names_in_) == ["age", "history"]
