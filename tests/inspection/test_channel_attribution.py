@@ -278,6 +278,11 @@ def test_display(X):
     np.testing.assert_allclose(display.shares.sum(), 1)
     widths = [bar.get_width() for bar in ax.patches]
     np.testing.assert_allclose(widths, 100 * display.shares.to_numpy().T.ravel())
+    # Three bars in order, the second at the tick of its channel, none on another.
+    centers = [bar.get_y() + bar.get_height() / 2 for bar in ax.patches]
+    step = 0.28 * np.arange(-1, 2)[:, None]
+    np.testing.assert_allclose(centers, (np.arange(4) + step).ravel(), atol=1e-9)
+    assert [text.get_text() for text in ax.get_legend().texts] == list(ways)
     with pytest.raises(TypeError, match="must be a dict"):
         ChannelAttributionDisplay.from_credit(found)
     plt.close("all")
