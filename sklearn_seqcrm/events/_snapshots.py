@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from sklearn.utils import check_random_state
 
 from sklearn_seqcrm._ragged import is_run_start
 from sklearn_seqcrm._store import (
@@ -96,6 +97,9 @@ def minimal_history(
 
 def parse_bounds(clock: Clock, start: Any, end: Any) -> tuple[Any, Any]:
     """Return the earliest and the latest cutoff in ticks, None for no bound."""
+    for what, bound in (("start", start), ("end", end)):
+        if np.ndim(bound):
+            raise TypeError(f"{what} must be one time; got {type(bound).__name__}.")
     first = None if start is None else clock.read(start, "start")[0]
     last = None if end is None else clock.read(end, "end", up=False)[0]
     return first, last
@@ -151,14 +155,12 @@ def snapshots_at_random_times(
     `start` and `end` are bounds on the axis of the timeline, `end` included. None: the
     first event, and the end of observation.
     """
-    rng = random_state
-    if isinstance(rng, np.random.Generator):
+    if isinstance(random_state, np.random.Generator):
         raise TypeError(
             "random_state must be an int, a RandomState or None, as in scikit-learn; "
             "got a Generator. int(rng.integers(2**32)) draws an int of it."
         )
-    if not isinstance(rng, np.random.RandomState):
-        rng = np.random.RandomState(random_state)
+    rng = check_random_state(random_state)
     last = timeline.observed_until if end is None else end
     timeline.check_span("end", np.array([last]))
     low = timeline.times[timeline.offsets[:-1]].copy()

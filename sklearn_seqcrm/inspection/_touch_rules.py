@@ -451,6 +451,11 @@ def markov_credit(
 
 def _booleans(converted: Any) -> np.ndarray:
     """Return whether each row converted, shape (n,); "no" is not taken for True."""
+    if np.ndim(converted) == 0:
+        raise TypeError(
+            "converted must have a boolean, or 0 or 1, for each row of X; got "
+            f"{converted!r}."
+        )
     found = pd.Series(column_or_1d(converted), dtype=object)
     other = found[~found.isin([True, False])]
     if len(other):

@@ -382,6 +382,7 @@ def _limits(
 ) -> list[Limit]:
     """Return what each contact uses of each limited resource."""
     limits = []
+    channel = _channels(channels, treatments)
     if budget is not None and budget < np.inf:
         if costs.size and not costs.any():
             warn_user(
@@ -392,29 +393,32 @@ def _limits(
     if isinstance(capacity, pd.Series):
         capacity = _by_name(capacity)
     if isinstance(capacity, Mapping):
-        limits += _limits_of_channels(costs.shape, capacity, treatments, channels)
+        limits += _limits_of_channels(costs.shape, capacity, channel)
     elif capacity is not None:
         limits.append(Limit(np.broadcast_to(1.0, costs.shape), float(capacity)))
     return limits
 
 
-def _limits_of_channels(
-    shape: tuple[int, ...],
-    capacity: Mapping[Any, int],
-    treatments: np.ndarray,
-    channels: Any,
-) -> Iterator[Limit]:
-    """Yield the limit of each channel that `capacity` names; `shape` is that of costs.
-
-    Without `channels`, each treatment is a channel of its own.
-    """
-    channels = in_order_of_arms(channels, treatments, "channels")
-    channel = treatments if channels is None else np.asarray(pd.Series(channels))
+def _channels(channels: Any, treatments: np.ndarray) -> np.ndarray:
+    """Return the channel of each treatment, by default the treatment itself."""
+    if channels is None:
+        return treatments
+    channel = np.asarray(pd.Series(in_order_of_arms(channels, treatments, "channels")))
     if len(channel) != len(treatments):
         raise ValueError(
             f"channels must name the channel of each of {len(treatments)} "
             f"treatments; got {channel.tolist()}."
         )
+    return channel
+
+
+def _limits_of_channels(
+    shape: tuple[int, ...], capacity: Mapping[Any, int], channel: np.ndarray
+) -> Iterator[Limit]:
+    """Yield the limit of each channel that `capacity` names; `shape` is that of costs.
+
+    `channel` is that of each treatment.
+    """
     for name, most in capacity.items():
         uses = channel == name
         if not np.any(uses):

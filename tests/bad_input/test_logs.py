@@ -202,6 +202,10 @@ LOGS = {
         r"random_state must be an int, .*; got a Generator\. int\(rng.integers\(",
         TypeError,
     ),
+    "snapshots: a text as seed": (
+        partial(LOG.snapshots_at_random, random_state="a"),
+        "'a' cannot be used to seed",
+    ),
     "concat: no log": (
         partial(EventLog.concat, {}),
         "logs must be a dict that names the kind .*; got an empty one",

@@ -114,10 +114,11 @@ def test_random_cutoffs_lie_between_the_first_event_and_the_end(kind):
     assert not X["cutoff"].equals(other["cutoff"])
 
 
-def test_random_cutoffs_leave_the_global_generator_alone():
-    before = np.random.get_state()[1].copy()  # noqa: NPY002  (the one to be left alone)
-    LOG.snapshots_at_random()
-    assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
+def test_random_cutoffs_are_those_of_the_global_generator_by_default():
+    np.random.seed(3)  # noqa: NPY002  (the one of scikit-learn)
+    X = LOG.snapshots_at_random()
+    expected = LOG.snapshots_at_random(random_state=3)
+    pd.testing.assert_series_equal(X["cutoff"], expected["cutoff"])
 
 
 def test_random_cutoffs_within_bounds():
@@ -188,6 +189,7 @@ EVERY, BEFORE = LOG.snapshots_every, LOG.snapshots_before_events
         (lambda: EVERY(2, start=np.nan), ValueError, "start must be a time; got nan"),
         (lambda: BEFORE("visit"), ValueError, "no events of the kinds"),
         (lambda: BEFORE("a", kind_field="type"), KeyError, "no field 'type'"),
+        (lambda: EVERY(2, start=[]), TypeError, "start must be one time; got list"),
         (lambda: BEFORE(end=pd.NaT), ValueError, "end must be a time; got NaT"),
         (lambda: LOG.snapshots("events"), ValueError, "got 'events'.*before_events"),
         (lambda: LOG.snapshots([5], min_events=-1), ValueError, "min_events .* -1"),

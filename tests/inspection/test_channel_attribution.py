@@ -155,6 +155,8 @@ def test_conversions_that_are_no_booleans_are_refused(other):
         assert markov_credit(X, "channel", converted).to_dict() == {"a": 1, "b": 0}
     with pytest.raises(ValueError, match="1 of 2 are other values, such as"):
         markov_credit(X, "channel", pd.Series([1, other], dtype=object))
+    with pytest.raises(TypeError, match="for each row of X; got "):
+        markov_credit(X, "channel", other)
 
 
 def test_markov_chain_against_paths():

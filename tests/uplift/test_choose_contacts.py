@@ -204,6 +204,7 @@ def test_bad_input():
         ({"capacity": {1: 2.5}}, ValueError, "capacity of 1 must be an integer"),
         ({"capacity": {"mail": 2}}, ValueError, r"names 'mail', .* none of \[1, 2\]"),
         ({"capacity": {1: 1}, "channels": ["a"]}, ValueError, "each of 2 treatments"),
+        ({"channels": "mail"}, ValueError, r"each of 2 treatments; got \['mail'\]"),
         ({"treatments": "none"}, TypeError, "treatments must be a list of labels"),
         ({"treatments": [0, 1]}, ValueError, "treatments must have 3 different labels"),
         ({"treatments": [0, 1, 1]}, ValueError, "must have 3 different labels"),
