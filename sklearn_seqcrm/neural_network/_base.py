@@ -117,7 +117,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         "validation": [StrOptions({"auto", "forward", "customers"})],
         "horizon": "no_validation",  # depends on the times of the log
         "refit": ["boolean"],
-        "select_fields": ["boolean", StrOptions({"half"})],
+        "select_fields": ["boolean", StrOptions({"auto", "half"})],
         "pretrained": [HasMethods(["fit", "transform"]), None],
     }
 
@@ -151,7 +151,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         # With `warm_start`, the next fit would validate on rows it was trained on.
         refits = split is not None and self.refit and not self.warm_start
         check_first_training(self, refits)
-        n_fits = (1 + bool(self.select_fields)) * refits + len(seeds)
+        n_fits = (1 + (self.select_fields in (True, "half"))) * refits + len(seeds)
         n_steps = n_fits * most_epochs(self, self.early_stopping is not False)
         task = FitTask(self, X, y, of_rows, n_steps)
         with deletes_diverged(self):

@@ -22,6 +22,7 @@ from sklearn_seqcrm._recurrent.training import (
     Training,
     TrainingDivergedError,
     best_n_epochs,
+    fields_without_effects,
     run_in_threads,
     set_aside,
     train,
@@ -81,16 +82,17 @@ class EnsembleTraining:
     def train(self) -> None:
         """Train all networks."""
         model = self.model
-        if model.select_fields and not self.refits:
+        if self._selects and not self.refits:
             warn_user(
                 f"select_fields={model.select_fields!r} has no effect, because of: "
                 f"{_reason_without_refit(model)}. It needs rows that are set aside "
                 "forward in time, and a training on all rows."
             )
         try:
-            stopped = self._train_with_validation()
-            if self.refits and model.select_fields and not stopped:
-                stopped = self._leave_out_fields()
+            left_out = self._fields_without_effects()
+            stopped = self._train_with_validation(left_out)
+            if self.refits and self._selects and not stopped:
+                stopped = self._leave_out_fields(left_out)
             if self.refits and not stopped:
                 self._report_first_training()
                 self._train_on_all()
@@ -100,6 +102,34 @@ class EnsembleTraining:
                 left_out = zip(self.inputs.names, of_last, strict=False)
                 found = {name: [*own] for name, own in left_out if own}
                 model.validation_["left_out"] = found
+
+    @property
+    def _selects(self) -> bool:
+        """Whether the first training may be repeated without fields."""
+        return self.model.select_fields not in (False, "auto")
+
+    def _fields_without_effects(self) -> list[list[str]]:
+        """Return fields of each history column that no network is to see."""
+        model, split = self.model, self.split
+        if (
+            model.select_fields is False
+            or model._is_continuation
+            or model.pretrained is not None
+        ):
+            return []
+        known = model._as_known(self.inputs, split)
+        known = known if split is None else known.take(split.train)
+        found = fields_without_effects(
+            known.specs,
+            known.data,
+            known.customers(),
+            model._objective,
+            model._offset_outputs(),
+            model._ranks,
+        )
+        # Ranks may differ in the last bit.
+        found = model._ranks.agree(found)
+        return found if any(found) else []
 
     def _train_with_validation(self, left_out: Sequence[Sequence[str]] = ()) -> bool:
         """Train all networks with early stopping; with `refits`, the first one only.
@@ -149,9 +179,10 @@ class EnsembleTraining:
             if begun := [net for net in nets if net.history]:
                 model.nets_ = begun
 
-    def _leave_out_fields(self) -> bool:
+    def _leave_out_fields(self, without_effects: list[list[str]]) -> bool:
         """Repeat the first training without fields, and keep what is better.
 
+        It was without some fields already, perhaps: those `without_effects`.
         `nets_` is then the first network or the second one. With several networks and
         ``select_fields="half"`` it may have one of the two for each of them. Returns
         whether a callback of scikit-learn ended the training.
@@ -169,7 +200,12 @@ class EnsembleTraining:
             found = useless_fields(first, valid, customers, self.seeds[0].split)
             # Ranks may differ in the last bit, as may a restart from a checkpoint.
             left_out = model._ranks.agree(found)
-        if not any(left_out):
+        known_before = without_effects or [[] for _ in left_out]
+        left_out = [
+            [*dict.fromkeys([*before, *own])]
+            for before, own in zip(known_before, left_out, strict=True)
+        ]
+        if not any(left_out) or left_out == without_effects:
             return False
         stopped = False
         try:

@@ -310,7 +310,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         horizon: Duration | None = None,
         validation_fraction: float | Literal["auto"] = "auto",
         refit: bool = True,
-        select_fields: bool | Literal["half"] = False,
+        select_fields: bool | Literal["auto", "half"] = "auto",
         n_iter_no_change: int = 5,
         class_weight: ClassWeight = None,
         callbacks: Sequence[Callback | tuple[str, Callback]] | None = None,

@@ -300,7 +300,7 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         horizon: Duration | None = None,
         validation_fraction: float | Literal["auto"] = "auto",
         refit: bool = True,
-        select_fields: bool | Literal["half"] = False,
+        select_fields: bool | Literal["auto", "half"] = "auto",
         n_iter_no_change: int = 5,
         loss: Literal[
             "squared_error",

@@ -297,7 +297,7 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
         horizon: Duration | None = None,
         validation_fraction: float | Literal["auto"] = "auto",
         refit: bool = True,
-        select_fields: bool | Literal["half"] = False,
+        select_fields: bool | Literal["auto", "half"] = "auto",
         n_iter_no_change: int = 5,
         bins: int | Duration | ArrayLike = 20,
         callbacks: Sequence[Callback | tuple[str, Callback]] | None = None,

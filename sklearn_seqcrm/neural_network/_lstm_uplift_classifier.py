@@ -254,7 +254,7 @@ class LSTMUpliftClassifier(BaseLSTMUplift):
         horizon: Duration | None = None,
         validation_fraction: float | Literal["auto"] = "auto",
         refit: bool = True,
-        select_fields: bool | Literal["half"] = False,
+        select_fields: bool | Literal["auto", "half"] = "auto",
         n_iter_no_change: int = 5,
         control: int | float | bool | str | None = None,
         confidence_level: float = 0.9,

@@ -23,6 +23,7 @@ from sklearn_seqcrm._recurrent.training._pretrained import (
     copy_pretrained_weights,
     refuse_other_architecture,
 )
+from sklearn_seqcrm._recurrent.training._rare_levels import fields_without_effects
 from sklearn_seqcrm._recurrent.training._set_aside import set_aside, stops_early
 from sklearn_seqcrm._recurrent.training._threads import run_in_threads
 from sklearn_seqcrm._recurrent.training._training import (
