@@ -78,7 +78,7 @@ def _to_dictionary(values: pd.Categorical) -> Any:
     """Convert categories to a dictionary array that keeps the time zone of levels."""
     import pyarrow as pa
 
-    levels = unchunked(pa.array(values.categories, from_pandas=True))
+    levels = unchunked(pa.array(values.categories))
     if levels.type == pa.null():
         levels = levels.cast(pa.string())
     codes = pa.array(values.codes, mask=values.codes < 0)

@@ -320,7 +320,6 @@ class LogWriter:
                     "sort the table by both, or split it by customer."
                 )
             if goes_on:  # the last customer so far has more events
-                self._counts[-1] = self._counts[-1].copy()
                 self._counts[-1][-1] += counts[0]
                 customers, counts = customers[1:], counts[1:]
         self._last = timeline.times[-1]

@@ -161,19 +161,16 @@ def _unpack_arrow(native: Any, where: str) -> Unpacked:
     array = unchunked(pa.array(native) if isinstance(native, pd.Series) else native)
     is_present = np.asarray(array.is_valid())
     of = array.type.value_type
-    is_decimal, types = pa.types.is_decimal(of), pa.types
+    types = pa.types
     plain = types.is_integer, types.is_floating, types.is_boolean, types.is_null
-    if not is_decimal and not any(is_it(of) for is_it in plain):
+    if not any(is_it(of) for is_it in (*plain, types.is_decimal)):
         raise _not_vectors(where, f"list of {of}")
     if str(array.type).startswith(_LIST_VIEWS):
-        values = array.values.cast(pa.float64()) if is_decimal else array.values
         first, sizes = (
             part.to_numpy()[is_present] for part in (array.offsets, array.sizes)
         )
-        return is_present, sizes, partial(_gather, values, first)
+        return is_present, sizes, partial(_gather, array.values, first)
     array = array.filter(pa.array(is_present))
-    if is_decimal:
-        array = array.cast(pa.list_(pa.float64()))
     lengths = pc.list_value_length(array).to_numpy(zero_copy_only=False)
 
     def numbers(size: int) -> np.ndarray:

@@ -468,7 +468,7 @@ def _complete_folds(
 ) -> list[int]:
     """Return the folds that all models have finished; warn if some are missing."""
     # Only complete folds: means over different folds would not be comparable.
-    done = np.bincount([run.fold for run in runs], minlength=1)
+    done = np.bincount([run.fold for run in runs])
     complete = np.flatnonzero(done == n_models).tolist()
     if interrupt is not None:
         if not complete:

@@ -108,7 +108,7 @@ def tabulated(
     difference = (mean - mean[at])[others]
     widened = difference + np.sqrt(factor) * (paired[:, others] - difference)
     ordered = sorted(runs, key=lambda run: (models.index(run.model), run.fold))
-    runs_table = pd.DataFrame(ordered, columns=Run._fields).drop(columns="outputs")
+    runs_table = pd.DataFrame(ordered).drop(columns="outputs")
     return ModelComparison(
         differences=intervals("difference", names, difference, widened),
         summary=summary[["model", "metric", "score", "lower", "upper"]],

@@ -91,6 +91,5 @@ def _contents(table: Any) -> list[Any]:
 def _plain(column: pd.Series) -> Any:
     """Return a column of NumPy's dtypes or text as a NumPy array."""
     if isinstance(column.dtype, np.dtype | pd.StringDtype):
-        is_text = isinstance(column.dtype, pd.StringDtype)
-        return np.ascontiguousarray(column.to_numpy(object if is_text else None))
+        return np.ascontiguousarray(column.to_numpy())
     return column.array

@@ -468,7 +468,6 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
             If quantiles are not between 0 and 1, or were not learned.
         """
         q = self.quantile if quantiles is None else quantiles
-        check_quantiles(q, any_order=True)
         return self._combined(self._fitted_objective.predict_quantiles, X, q)
 
     @_predicts("predict_proba_zero")

@@ -406,7 +406,7 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
             return
         kinds = self._objective.kinds
         known = target[split.train, 1].astype("int64")  # 0 is censored
-        unknown = np.delete(kinds, np.unique(known[known > 0]) - 1)
+        unknown = np.delete(kinds, known[known > 0] - 1)
         if len(unknown):
             raise NoForwardSplitError(
                 f"no event of the kinds {unknown.tolist()} was known at {split.since}, "

@@ -228,8 +228,6 @@ def _shared_source(own: HistorySource, ranks: Ranks) -> HistorySource:
         start=sequence,
         stop=sequence + lengths,
         cutoff=ranks.concatenate(own.cutoff),
-        time_unit=own.time_unit,
-        interarrival_channel=own.interarrival_channel,
     )
     n_events = ranks.concatenate(own.events.lengths)
     events = replace(source, start=np.zeros_like(n_events), stop=n_events)

@@ -152,5 +152,4 @@ def places(times: np.ndarray, first: Any, last: Any) -> np.ndarray:
     length = float(last) - float(first)
     if not length > 0:
         return np.ones(len(times))
-    since = times.astype("float64") - float(first)
-    return np.clip(since / length, 0, 1)
+    return (times.astype("float64") - float(first)) / length
