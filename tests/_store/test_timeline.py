@@ -162,6 +162,9 @@ def test_plain_numbers_warn_beyond_a_whole_span():
     log.attach(ROWS, cutoff=200)
     with pytest.warns(UserWarning, match="2 of 2 cutoffs lie after 99, .* up to 201"):
         log.attach(ROWS, cutoff=201)
+    # Spans below 20 and few events are no scale to judge by.
+    log_of(np.arange(100) % 5).attach(ROWS, cutoff=24)
+    log_of(range(20)).attach(ROWS, cutoff=999)
 
 
 def test_the_advice_on_an_early_end_can_be_written():

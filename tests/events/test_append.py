@@ -170,6 +170,12 @@ def test_a_column_without_values_is_of_every_kind(kind, missing):
         assert joint.to_frame()["x"].isna().tolist() == [False, True]
 
 
+def test_numbers_appended_to_categories_without_a_level_are_categories():
+    none = pd.Categorical([None, None], categories=pd.Index([], dtype="int64"))
+    log = EventLog(IDS.assign(basket=none), "who", "time")
+    assert log.append(IDS).column("basket").type.name == "categorical"
+
+
 def test_categories_of_another_type_are_refused():
     log = EventLog(IDS, "who", "time", categorical=["basket"])
     text = (

@@ -441,8 +441,10 @@ def test_fields_that_look_like_ids_are_a_warning(tmp_path):
     n = 2000
     basket = 10**6 + np.random.default_rng(0).permutation(n)
     part = pd.DataFrame({"c": np.arange(n), "t": 1, "basket": basket})
-    with pytest.warns(UserWarning, match="basket"):
-        EventLog.from_parts([part], tmp_path / "log", "c", "t")
+    parts = [part, part.assign(c=part["c"] + n)]
+    with pytest.warns(UserWarning, match="basket") as caught:
+        EventLog.from_parts(parts, tmp_path / "log", "c", "t")
+    assert len(caught) == 1
 
 
 # --- Vectors ----------------------------------------------------------------------

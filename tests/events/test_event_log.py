@@ -420,7 +420,7 @@ BAD_INPUT = {
     ),
     "lengths of time as objects": (
         (
-            frame(wait=pd.Series([datetime.timedelta(1), None], dtype=object)),
+            frame(wait=pd.Series([datetime.timedelta(1), pd.NA], dtype=object)),
             "customer", "time",
         ), TypeError,
         "Field 'wait' holds lengths of time; make numbers of them, for example "

@@ -47,6 +47,7 @@ def test_parts_have_the_histories_of_the_whole_log(tmp_path, on_disk):
         pd.Series(["eve", "bob"], index=[5, 7], dtype="category"),
         pd.Index(["bob", "eve"]).to_numpy(),
         iter(["bob", "eve"]),
+        {"bob", "eve"},
     ],
 )
 def test_repeated_and_unknown_customers_count_once_and_not_at_all(customers):

@@ -54,11 +54,12 @@ def shown(something):
     return page, tags
 
 
-def of_one(n_events, cutoff=None, **fields):
+def of_one(n_events, cutoff=None, lookback=None, **fields):
     days = pd.date_range("2024-01-01", periods=n_events, freq="h", tz="UTC")
     events = pd.DataFrame({"who": EVIL, "day": days, **fields})
     log = EventLog(events, "who", "day", categorical=[])
-    return log.attach(pd.DataFrame({"who": [EVIL, "else"]}), cutoff=cutoff)
+    rows = pd.DataFrame({"who": [EVIL, "else"]})
+    return log.attach(rows, cutoff=cutoff, lookback=lookback)
 
 
 def test_each_event_is_a_dot_with_its_fields():
@@ -71,8 +72,12 @@ def test_each_event_is_a_dot_with_its_fields():
     assert heights[0] == heights[2] != heights[1]
     x = [float(dot["cx"]) for dot in dots]
     assert x[1] - x[0] == pytest.approx(x[2] - x[1], abs=0.11)
+    assert x[2] - x[0] > 500
     assert "2024-01-01 02:00:00+00:00, amount: 1, kind: a" in tags.texts
     assert "3 events from 2024-01-01 00:00 UTC to 2024-01-01 02:00 UTC" in page
+    assert "Timeline by kind, with areas by amount" in tags.texts
+    page, _ = shown(of_one(3, amount=4.0)["history"][0])
+    assert "areas by" not in page  # of equal numbers
 
 
 @pytest.mark.parametrize("what", ["history", "array", "log"])
@@ -130,6 +135,7 @@ def test_bars_count_the_events():
     [path] = re.findall(r'd="([^"]*)"', page)
     heights = [float(height) for height in re.findall(r"v-([\d.]+)", path)]
     assert heights == pytest.approx([13, 6.5, 1], abs=0.06)
+    assert "The last 6 events" in page
 
 
 def test_rare_levels_share_a_lane():
@@ -142,6 +148,8 @@ def test_rare_levels_share_a_lane():
     assert "2 others" in tags.texts
     heights = {attrs["cy"] for name, attrs in tags.found if name == "circle"}
     assert len(heights) == 6
+    page, _ = shown(of_one(6, kind=list("abcdef"))["history"][0])
+    assert "others" not in page
 
 
 def log_with_kind_field(kinds, kind):
@@ -161,6 +169,7 @@ def test_empty_histories_and_single_events(cutoff):
     assert ("no events before 2023-06-01 UTC" in page) == (cutoff < "2024")
     assert tags.count("circle") == (cutoff >= "2024")
     shown(array)
+    shown(of_one(3, "2024-01-03T00:00Z", lookback="1h")["history"].array)
     shown(array.take([-1, 0], allow_fill=True))
     shown(array[:0])
 
@@ -189,6 +198,12 @@ def test_encoded_histories_have_a_timeline():
     shown(X["history"].iloc[np.argmax(X["history"].array.lengths)])
 
 
+def cells_of(log):
+    """Rows of the table of fields."""
+    rows = re.findall(r"<tr>(.*?)</tr>", log._repr_html_())[1:]
+    return [re.sub("<[^>]*>", "|", row).replace("||", "|").strip("|") for row in rows]
+
+
 def test_log():
     events = pd.DataFrame(
         {
@@ -203,17 +218,35 @@ def test_log():
             "endless": [np.inf, np.inf, np.nan, np.inf],
         }
     )
-    page, _ = shown(EventLog(events, "who", "day", observed_until="2024-04-01"))
+    log = EventLog(events, "who", "day", observed_until="2024-04-01")
+    page, _ = shown(log)
     assert "4 events, 2 customers (who)" in page
     assert "day from 2024-01-01 to 2024-03-01, recorded until 2024-04-01" in page
-    rows = re.findall(r"<tr>(.*?)</tr>", page)[1:]
-    cells = [re.sub("<[^>]*>", "|", row).replace("||", "|").strip("|") for row in rows]
-    assert cells == [
+    assert cells_of(log) == [
         "amount|numeric|25.0%|1 to 5, median 2, quartiles 1.5 and 3.5",
         "due|datetime|75.0%|2024-02-01 to 2024-02-01",
         "kind|categorical, 2 levels|25.0%|x 67%, y 33%",
         "nothing|numeric|all|none",
         "endless|numeric|25.0%|infinite",
+    ]
+
+
+def test_rare_values_and_many_levels_of_a_field():
+    n = 6000
+    first = np.arange(n) == 0
+    fields = {
+        "once": np.where(first, 2.0, np.nan),
+        "not_once": np.where(first, np.nan, 2.0),
+        "three": list("bca") * (n // 3),
+        "four": list("bcad") * (n // 4),
+    }
+    events = pd.DataFrame({"who": 0, "day": range(n), **fields})
+    two = "2 to 2, median 2, quartiles 2 and 2"
+    assert cells_of(EventLog(events, "who", "day")) == [
+        f"once|numeric|99.9%|{two}",
+        f"not_once|numeric|0.1%|{two}",
+        "three|categorical, 3 levels|none|a 33%, b 33%, c 33%",
+        "four|categorical, 4 levels|none|a 25%, b 25%, c 25%, …",
     ]
 
 

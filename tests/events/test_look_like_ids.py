@@ -43,6 +43,7 @@ def ids(seed=0):
 def quantities(seed=0):
     random = np.random.default_rng(seed)
     price = np.round(np.exp(random.normal(7, 1, 5000))) * 10 + 9
+    prices = np.round(np.exp(random.normal(9, 1, 30_000))) * 100 + 99
     return {
         "counter": np.arange(900),
         "years": random.integers(1950, 2025, N),
@@ -54,12 +55,14 @@ def quantities(seed=0):
         ),
         "few large totals": np.round(np.exp(random.normal(12, 1.5, 2000))).astype(int),
         "prices": price[(random.pareto(0.8, N) * 300).astype(int) % 5000].astype(int),
+        "many prices": random.choice(prices, N).astype(int),
         "kilometres": random.integers(0, 200_000, N),
         "flags": random.integers(0, 2, N).astype(bool),
         "floats": random.permutation(N).astype(float),
         "fractions and missing": np.append(np.nan, random.normal(size=N)),
         "infinite": np.append([np.nan, np.inf], random.permutation(N)),
         "missing": np.full(N, np.nan),
+        "infinite beside objects": np.array([np.inf, 1, 2, 1] * 9, dtype=object),
     }
 
 

@@ -63,6 +63,7 @@ def test_ids_that_are_tuples(tmp_path):
     X = make_log(events).snapshots(["2024-01-02", "2024-01-06"])
     back = read_back(X, tmp_path)
     assert log_of(back).customers.tolist() == [("shop", "ann"), ("shop", "bob")]
+    assert log_of(back).customers.nlevels == 1
     assert histories(back) == histories(X)
 
 
@@ -152,10 +153,12 @@ def test_events_that_differ_stay_apart(change):
 
 
 def test_only_customers_with_a_conflict_stay_apart():
-    others = make_events()
+    events, others = make_events(), make_events()
     others.loc[4, "x"] = 5.0  # bob's
+    for one in (events, others):
+        one["vector"] = [[x, 1.0] for x in one["x"]]
     rows = pd.DataFrame({"customer": ["bob", "ann"]})
-    X = pd.concat([make_log().attach(rows), make_log(others).attach(rows)])
+    X = pd.concat([make_log(one).attach(rows) for one in (events, others)])
     assert log_of(X).customers.tolist() == ["ann", "bob", "bob"]
     assert histories(X) == [[4], [0, 1, 2, 3], [5], [0, 1, 2, 3]]
 

@@ -179,6 +179,7 @@ def test_hashes_of_rows_follow_what_they_see():
         "x": hashes(changed(EVENTS, x=9.0)),
         "future": hashes(EVENTS.assign(day=[1, 6, 2, 3], x=[1.0, 7.0, 3.0, 4.0])),
         "cutoff": hashes(EVENTS, cutoff=5),
+        "time": hashes(EVENTS.assign(day=[1, 5, 2, 2])),
         "order": hashes(EVENTS.assign(x=[1.0, 2.0, 4.0, 3.0])),
     }
     assert {
@@ -188,6 +189,7 @@ def test_hashes_of_rows_follow_what_they_see():
         "x": [True, False, True, True],
         "future": [True] * 4,
         "cutoff": [False] * 4,
+        "time": [True, False, True, True],
         "order": [True, False, True, True],
     }
 

@@ -104,6 +104,9 @@ TABLES = {
     "series of pandas": lambda: of_arrays(pd.Series),
     "arrays that know DLPack alone": lambda: of_arrays(OnlyDLPack),
     "tensors in polars": as_polars_objects,
+    "masked arrays of NumPy": lambda: events(
+        [[0, 1], [2, 3], np.ma.array([4, 5], mask=True), np.ma.array([6, 7])]
+    ),
     "Arrow, list views": lambda: as_arrow(lambda pa: pa.list_view(pa.float32())),
     "Arrow, large list views": lambda: as_arrow(
         lambda pa: pa.large_list_view(pa.float64())
@@ -112,6 +115,12 @@ TABLES = {
     "pandas, Arrow's list views": as_pandas_list_view,
     "Arrow, fixed size": lambda: as_arrow(lambda pa: pa.list_(pa.float32(), 2)),
     "Arrow, lists of integers": lambda: as_arrow(lambda pa: pa.list_(pa.int16())),
+    "Arrow, lists of decimals": lambda: as_arrow(
+        lambda pa: pa.list_(pa.decimal128(5, 2))
+    ),
+    "Arrow, list views of decimals": lambda: as_arrow(
+        lambda pa: pa.list_view(pa.decimal128(5, 2))
+    ),
     "Arrow, large lists": lambda: as_arrow(lambda pa: pa.large_list(pa.float64())),
     "polars, arrays": lambda: as_polars(lambda pl: pl.Array(pl.Float32, 2)),
     "polars, lists": lambda: as_polars(lambda pl: pl.List(pl.Float64)),

@@ -34,6 +34,11 @@ def test_late_events_of_all_partitions_are_one_warning(n):
     log_of_times(times.append(late), observed_until="2204-01-01")
 
 
+def test_one_late_event_of_few_is_a_warning():
+    with pytest.warns(UserWarning, match=rf"^1 of 201 {LATE}.* end at 199"):
+        log_of_times([*range(200), 500])
+
+
 @pytest.mark.parametrize("case", HONEST)
 def test_other_last_events_are_no_warning(case):
     log_of_times(HONEST[case])
