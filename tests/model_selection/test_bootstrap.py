@@ -112,6 +112,18 @@ def test_labels_predicted_as_a_column():
     assert_allclose(score(np.array([[1.0, 1, 1, 1], [1, 0, 3, 0]])), [0.75, 0.25])
 
 
+def test_accuracy_of_several_labels():
+    """A row is right if all of its labels are."""
+    y, predicted = (
+        np.array([[0, 1], [1, 1], [0, 0]]),
+        np.array([[0, 1], [1, 0], [0, 0]]),
+    )
+    model = stored(DummyClassifier(), np.array([0, 1]), predict=predicted)
+    [metric] = read_metrics("accuracy")
+    score = metric.on(model, Data(X[:3], y, {}))
+    assert_allclose(score(np.array([[1.0, 1, 1], [1, 2, 1]])), [2 / 3, 0.5])
+
+
 def test_lists_of_probabilities():
     """As forests return them."""
     rows = RNG.normal(size=(N, 2))

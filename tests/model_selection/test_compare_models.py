@@ -79,6 +79,7 @@ def test_models_on_histories(histories):
     assert found.n_customers == tested["who"].nunique()
     assert_array_equal(found.runs["n_test"], [len(test) for _, test in folds] * 3)
     assert_array_equal(found.runs["n_train"], [len(train) for train, _ in folds] * 3)
+    assert_array_equal(found.runs["fold"], [1, 2] * 3)
     assert (found.runs[["fit_seconds", "predict_seconds"]] > 0).all(axis=None)
     assert found.unfinished == []
     # Equal to the last digit with several runs at a time; threads start sooner than
@@ -154,16 +155,37 @@ def test_folds_of_an_int_keep_customers_together(histories):
 def test_intervals_of_better_and_worse_models_exclude_zero():
     y = X[:, 0] + 0.1 * RNG.normal(size=N)
     models = {"off": Offset(1.0), "right": Offset(), "far": Offset(-2.0)}
-    found = compare_models(models, X, y, cv=3, scoring="neg_root_mean_squared_error")
-    right, far = found.differences.itertuples()
+    models["same"] = models["off"]
+    args = {"cv": 3, "scoring": "neg_root_mean_squared_error"}
+    found = compare_models(models, X, y, **args)
+    right, far, same = found.differences.itertuples()
     assert 0 < right.lower < right.difference < right.upper
     assert far.lower < far.difference < far.upper < 0
     assert (right.better, far.better) == (1, 0)
+    assert same.difference == same.better == 0
+    one_sample = compare_models(models, X, y, n_resamples=1, **args)
+    assert one_sample.differences["better"].tolist() == [1, 0, 0]
+
+
+def test_a_difference_from_0_has_the_interval_of_the_score():
+    """Also of a skewed score: with one fold, differences are not spread further."""
+    models = {"exact": Offset(), "mean": DummyRegressor()}
+    args = {"scoring": "neg_mean_squared_error", "n_resamples": 50}
+    cv = [(np.arange(30), np.arange(30, N))]
+    found = compare_models(models, X, X[:, 0], cv=cv, **args)
+    ends = ["lower", "upper"]
+    assert_allclose(found.differences.loc[0, ends], found.summary.loc[1, ends])
 
 
 @pytest.mark.filterwarnings("ignore:Fold 1 of")
 def test_samples_without_a_class_are_left_out():
     """One positive row: a third of the draws are without it."""
+
+    def needs_positives(y, predicted, sample_weight):
+        if not sample_weight[y == 1].any():
+            raise ValueError("no positives")
+        return 1.0
+
     y = np.zeros(N, dtype=int)
     y[5] = 1
     models = {"a": LogisticRegression(), "b": LogisticRegression(C=0.1)}
@@ -172,10 +194,14 @@ def test_samples_without_a_class_are_left_out():
         X,
         y,
         cv=[(np.arange(N), np.arange(20))],
-        scoring=["roc_auc", "accuracy"],
+        scoring={
+            "area": "roc_auc",
+            "accuracy": "accuracy",
+            "own": make_scorer(needs_positives),
+        },
     )
-    n_defined, n_all = found.differences["n_resamples"]
-    assert 580 < n_defined < 690
+    n_defined, n_all, n_own = found.differences["n_resamples"]
+    assert 580 < n_defined == n_own < 690
     assert n_all == 1000
     assert np.isfinite(found.differences["lower"]).all()
 

@@ -104,6 +104,37 @@ def test_models_without_the_metadata_get_none():
     assert set(scores["model"]) == {"mean", "constant"}
 
 
+class Weighted(Difference):
+    """Could take propensities and weights, but does not request them."""
+
+    def fit(self, X, y, *, treatment, propensity=None, sample_weight=None):
+        assert propensity is None
+        return super().fit(X, y, treatment=treatment)
+
+
+class Weighing(Weighted):
+    """Requests weights."""
+
+    __metadata_request__fit = {"treatment": True, "sample_weight": True}
+
+
+def test_metadata_of_a_metric_alone():
+    def value(y, effect, treatment, propensity, sample_weight):
+        return np.average(y / propensity, weights=sample_weight)
+
+    params = {"treatment": ARM, "propensity": np.full(60, 0.5)}
+    found = compare({"a": Weighted()}, params, scoring=make_scorer(value))
+    assert_allclose(found.scores["score"].mean(), 2 * Y.mean())
+
+
+def test_weights_that_only_one_model_requests():
+    """Scores take no weights, so that the request of the other was forgotten."""
+    params = {"treatment": ARM, "sample_weight": np.ones(60)}
+    with pytest.raises(ValueError, match=r"\[sample_weight\] are passed"):
+        compare({"a": Weighted(), "b": Weighing()}, params)
+    assert len(compare({"b": Weighing()}, params).scores) == 3
+
+
 def test_networks_of_effects_beside_others(tmp_path):
     table = make_table()
     n_rows = len(table)

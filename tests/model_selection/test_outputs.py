@@ -145,6 +145,7 @@ def test_names_of_classes_and_columns():
             [True, True, True],
         ),
         ([["a"], [None], ["b"]], [["a"], [np.nan], ["c"]], [False, False, True]),
+        ([[1.0], [np.nan], [0.0]], [["a"], [None], [0.0]], [True, False, False]),
     ],
 )
 def test_changed_rows(one, other, expected):

@@ -97,6 +97,8 @@ def test_verbose(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 4
     assert lines[2].startswith("[3/4] one, fold 2 done: fit 0.0 s")
+    compare_models({"one": Offset()}, X, Y, cv=2, scoring="r2", n_resamples=2)
+    assert not capsys.readouterr().out
 
 
 def test_runs_are_read_from_the_cache(tmp_path):

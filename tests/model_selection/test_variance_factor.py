@@ -23,6 +23,7 @@ SPLITS = {
     ),
     "forward": list(TimeSeriesSplit(4).split(ROWS)),
     "partly": PARTLY,
+    "unequal": [(ROWS[:40], ROWS[40:]), (ROWS[35:50], ROWS[:30])],
 }
 
 
