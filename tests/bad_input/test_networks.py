@@ -11,6 +11,7 @@ from sklearn_seqcrm.neural_network import (
     HistoryPadder,
     LSTMClassifier,
     LSTMRegressor,
+    LSTMSurvival,
 )
 from sklearn_seqcrm.preprocessing import HistoryEncoder
 from tests.bad_input.inputs import (
@@ -308,6 +309,14 @@ PARAMETERS = {
         (PADDER, "truncation", "middle", "'truncation' .* Got 'middle'"),
     ]
 }
+
+
+@pytest.mark.parametrize("call", ["fit", "partial_fit"])
+@pytest.mark.parametrize("kind", [LSTMClassifier, LSTMRegressor, LSTMSurvival])
+def test_each_training_checks_parameters(kind, call):
+    with pytest.raises(ValueError, match="'cell' parameter"):
+        getattr(kind(cell="transformer"), call)(ENCODED, Y + 1.0)
+
 
 REFUSED = [NETWORK, TENSORS, PARAMETERS]
 

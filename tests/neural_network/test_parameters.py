@@ -177,10 +177,14 @@ def test_a_device_of_torch():
 def test_methods_are_those_of_the_loss_of_the_fit():
     """A parameter that is set afterwards applies to the next fit."""
     y = np.arange(len(X), dtype="float64")
-    model = LSTMRegressor(**SMALL, loss="quantile").fit(X, y)
+    model = LSTMRegressor(**SMALL, loss="quantile", quantile=[0.1, 0.9]).fit(X, y)
     expected = model.predict_quantiles(X)
     model.set_params(loss="poisson")
     assert_array_equal(model.predict_quantiles(X), expected)
+    in_other_order = model.predict_quantiles(X, model.quantile[::-1])
+    assert_array_equal(in_other_order, expected[:, ::-1])
+    with pytest.raises(ValueError, match="between 0 and 1, neither of them"):
+        model.predict_quantiles(X, 1.0)
     model.fit(X, y).set_params(loss="quantile")
     assert not hasattr(model, "predict_quantiles")
     assert hasattr(clone(model), "predict_quantiles")

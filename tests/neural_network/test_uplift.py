@@ -322,14 +322,23 @@ def test_parts_of_the_rows(kind, y):
     model = kind(**SMALL, control="none")
     arms = ["none", "mail", "call"]
     half = N // 2
-    known = {"classes": [0, 1]} if kind is LSTMUpliftClassifier else {}
+    known = {}
+    if kind is LSTMUpliftClassifier:  # one of its classes comes later
+        known = {"classes": ["yes", "no"]}
+        y = np.where(y & (np.arange(N) >= half), "yes", "no")
     one_arm = np.repeat("mail", half)
     model.partial_fit(X[:half], y[:half], treatment=one_arm, treatments=arms, **known)
     model.partial_fit(X[half:], y[half:], treatment=THREE[half:])
     assert_array_equal(model.treatments_, ["none", "call", "mail"])
     assert model.predict(X).shape == (N, 2)
+    if kind is LSTMUpliftClassifier:
+        assert_array_equal(model.classes_, ["no", "yes"])
+        without = kind(**SMALL).partial_fit(X, y, treatment=TWO)
+        assert_array_equal(without.classes_, ["no", "yes"])
     with pytest.raises(ValueError, match="fax"):
         model.partial_fit(X[:1], y[:1], treatment=["fax"])
+    with pytest.raises(ValueError, match="partial_fit needs treatment="):
+        model.partial_fit(X, y)
 
 
 def test_pretrained_networks():
@@ -469,7 +478,12 @@ def test_losses_of_means(loss):
 
 def test_score():
     model = fit(LSTMUpliftRegressor, COUNTS)
-    assert np.isfinite(model.score(X, COUNTS, treatment=TWO))
+    weight = np.arange(len(X)) % 3
+    copies = np.repeat(np.arange(len(X)), weight)
+    found = model.score(X, COUNTS, treatment=TWO, sample_weight=weight)
+    of_copies = model.score(X.iloc[copies], COUNTS[copies], treatment=TWO[copies])
+    assert_allclose(found, of_copies)
+    assert abs(found - model.score(X, COUNTS, treatment=TWO)) > 1e-3
     with pytest.raises(ValueError, match="missing"):
         model.score(X, COUNTS, treatment=missing(None))
     with pytest.raises(ValueError, match="are not among the known ones"):
