@@ -166,7 +166,7 @@ def _column_of(rows: pd.DataFrame, name: str, role: str) -> pd.Series:
 
 
 def _one_cutoff(cutoff: Any, rows: pd.DataFrame, clock: Clock) -> Any:
-    """Parse one cutoff for all rows; raise if it is neither a time nor a column."""
+    """Return one cutoff for all rows; raise if it is neither a time nor a column."""
     if np.ndim(cutoff):
         raise TypeError(
             "cutoff must be a column of rows or one time for all of them; got "
@@ -181,7 +181,7 @@ def _one_cutoff(cutoff: Any, rows: pd.DataFrame, clock: Clock) -> Any:
             f"{list(rows.columns)}, nor a time like those of the log."
             f"{index_advice(rows.index, cutoff)}"
         )
-    return clock.parse(cutoff, "cutoffs")
+    return cutoff
 
 
 def _is_date(text: str, clock: Clock) -> bool:

@@ -514,9 +514,7 @@ class HistoryArray(ExtensionArray):
 
 
 def _is_missing(value: Any) -> bool:
-    return (
-        value is None or value is pd.NA or (isinstance(value, float) and value != value)
-    )
+    return value is pd.NA or (isinstance(value, float) and value != value)
 
 
 def _join_parts(parts: Sequence[Rows]) -> Rows:
