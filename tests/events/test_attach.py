@@ -539,6 +539,7 @@ def test_snapshots_take_one_cutoff_or_many(log, cutoffs):
             "The sequence cutoffs has 1 missing values, the first in the rows 1",
         ),
         (5, {}, ValueError, "cutoffs are plain numbers, but the times of the log are"),
+        ("events", {}, ValueError, "got 'events'. Other ways to choose them are snap"),
         (
             "2024-01-01", {"name": "cutoff"}, ValueError,
             "The columns 'customer', 'cutoff' and 'cutoff' need three names; choose "

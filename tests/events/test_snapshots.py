@@ -133,6 +133,7 @@ def test_each_moment_within_the_bounds_is_drawn():
     log = EventLog(events, "who", "day", observed_until=8)
     X = log.snapshots_at_random(random_state=0)
     assert set(X["cutoff"]) == {6, 7, 8}
+    assert len(X) == 300
     X = log.snapshots_at_random(start=7, end=9, random_state=0)
     assert set(X["cutoff"]) == {7, 8, 9}
 
