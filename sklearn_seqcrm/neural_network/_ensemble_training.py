@@ -108,7 +108,7 @@ class EnsembleTraining:
         """Whether the first training may be repeated without fields."""
         return self.model.select_fields not in (False, "auto")
 
-    def _fields_without_effects(self) -> list[list[str]]:
+    def _fields_without_effects(self) -> Sequence[Sequence[str]]:
         """Return fields of each history column that no network is to see."""
         model, split = self.model, self.split
         if (
@@ -116,7 +116,7 @@ class EnsembleTraining:
             or model._is_continuation
             or model.pretrained is not None
         ):
-            return []
+            return ()
         known = model._as_known(self.inputs, split)
         known = known if split is None else known.take(split.train)
         found = fields_without_effects(
@@ -129,7 +129,7 @@ class EnsembleTraining:
         )
         # Ranks may differ in the last bit.
         found = model._ranks.agree(found)
-        return found if any(found) else []
+        return found if any(found) else ()
 
     def _train_with_validation(self, left_out: Sequence[Sequence[str]] = ()) -> bool:
         """Train all networks with early stopping; with `refits`, the first one only.
@@ -179,7 +179,7 @@ class EnsembleTraining:
             if begun := [net for net in nets if net.history]:
                 model.nets_ = begun
 
-    def _leave_out_fields(self, without_effects: list[list[str]]) -> bool:
+    def _leave_out_fields(self, without_effects: Sequence[Sequence[str]]) -> bool:
         """Repeat the first training without fields, and keep what is better.
 
         It was without some fields already, perhaps: those `without_effects`.

@@ -123,15 +123,22 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         of epochs is the one nearest to 10 of those with a small validation loss: above
         the least by at most a tenth of the range of losses. False, or customers set
         aside: return to the weights of the best epoch.
-    select_fields : bool or "half", default=False
-        With `refit`, forward in time: find fields of events that do not help, those
-        whose permutation raises the validation loss by less than two standard errors,
-        and repeat the first training without them. If its loss (the least mean of three
-        successive epochs) is lower, the networks do not see these fields, named in
-        ``validation_["left_out"]``. ``"half"``: repeat it without any field. If the
-        mean of their outputs then has a lower loss, half of the networks, rounded down,
-        see only the times of events; a single network does if its own loss is lower
-        without fields. A fit takes up to three times as long.
+    select_fields : bool, "auto" or "half", default="auto"
+        Which fields of events networks do not see; ``validation_["left_out"]`` names
+        them. False: none. ``"auto"``: those of more than 16 levels with few events (on
+        average fewer than 200, or fewer than 200 customers in all), if linear effects
+        of these levels do not predict the target for other customers. Other values
+        leave out further fields with `refit`, forward in time, and a fit takes up to
+        three times as long:
+
+        - True: find fields that do not help, those whose permutation raises the
+          validation loss by less than two standard errors, and repeat the first
+          training without them. If its loss (the least mean of three successive epochs)
+          is lower, the networks do not see these fields.
+        - ``"half"``: repeat the first training without any field. If the mean of their
+          outputs then has a lower loss, half of the networks, rounded down, see only
+          the times of events; a single network does if its own loss is lower without
+          fields.
     n_iter_no_change : int, default=5
         Epochs without improvement after which training stops.
     class_weight : dict, "balanced", list of these or None, or None, default=None

@@ -118,11 +118,13 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         ``loss="squared_error"``, ``"poisson"`` or ``"gamma"``, its learning rate falls
         linearly to 0 in the second half of the epochs. False: return to the weights of
         the best epoch.
-    select_fields : bool or "half", default=False
-        With `refit`, forward in time: leave out fields of events that do not help, or
-        with ``"half"`` all fields in half of the networks, if that lowers the
-        validation loss. A fit takes up to three times as long. Do not use it for spend,
-        where few large amounts decide the loss.
+    select_fields : bool, "auto" or "half", default="auto"
+        Which fields of events networks do not see. False: none. ``"auto"``: those of
+        many levels with few events, whose linear effects do not predict the target for
+        other customers. With `refit`, forward in time, True also leaves out fields that
+        do not help, and ``"half"`` all fields in half of the networks, if that lowers
+        the validation loss; a fit takes up to three times as long. Use neither for
+        spend, where few large amounts decide the loss.
     n_iter_no_change : int, default=5
         Epochs without improvement after which training stops.
     loss : str, default="squared_error"

@@ -90,10 +90,12 @@ class LSTMUpliftClassifier(BaseLSTMUplift):
     refit : bool, default=True
         After validation forward in time, train a new network on all rows. False: return
         to the weights of the best epoch.
-    select_fields : bool or "half", default=False
-        With `refit`, forward in time: leave out fields of events that do not help, or
-        with ``"half"`` all fields in half of the networks, if that lowers the
-        validation loss. A fit takes up to three times as long.
+    select_fields : bool, "auto" or "half", default="auto"
+        Which fields of events networks do not see. False: none. ``"auto"``: those of
+        many levels with few events, whose linear effects do not predict the target for
+        other customers. With `refit`, forward in time, True also leaves out fields that
+        do not help, and ``"half"`` all fields in half of the networks, if that lowers
+        the validation loss; a fit takes up to three times as long.
     n_iter_no_change : int, default=5
         Epochs without improvement after which training stops.
     control : int, float, bool, str or None, default=None

@@ -42,7 +42,7 @@ def make_events(seed=0):
             "time": pd.Timestamp("2024-01-01") + pd.to_timedelta(days, "D"),
             "amount": np.exp(rng.normal(size=n) + scale[customer]),
             "noise": rng.normal(size=n),
-            "product": rng.integers(0, 30, n).astype(str),
+            "product": rng.integers(0, 16, n).astype(str),
             "due": pd.to_datetime(rng.integers(19_800, 19_900, n), unit="D"),
             "vector": list(rng.normal(size=(n, 3))),
             "seldom": np.where(rng.random(n) < 0.5, np.nan, rng.normal(size=n)),
@@ -171,7 +171,7 @@ def test_finds_fields_of_noise(monkeypatch):
             "time": np.tile(CUTOFFS - pd.Timedelta("1D"), n_customers),
             "amount": rng.normal(size=n),
             "noise": rng.normal(size=n),
-            "product": rng.integers(0, 30, n).astype(str),
+            "product": rng.integers(0, 16, n).astype(str),
         }
     )
     log = EventLog(events, "customer", "time", observed_until="2024-12-31")

@@ -19,6 +19,7 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import GroupKFold
 from torch import Tensor
 
+from sklearn_seqcrm._encoding import FIRST_LEVEL, UNSEEN
 from sklearn_seqcrm._recurrent.data import HistorySource, HistorySpec, Ranks, RowData
 from sklearn_seqcrm._recurrent.network import isolated_torch_settings
 from sklearn_seqcrm._recurrent.objectives import Objective
@@ -28,7 +29,7 @@ from sklearn_seqcrm._recurrent.objectives import Objective
 # pairs of levels; see "Levels with few events" in docs/defaults_inputs.md.
 _MANY_LEVELS, _FEW_EVENTS = 16, 200
 # A field helps if its effects predict better than none by so many standard errors.
-_LEAST_RISE = 2.0
+_LEAST_SCORE = 2.0
 _N_FOLDS = 5
 # Penalty of the effects, in customers: the prior variance of an effect is a third of
 # that of the gradients.
@@ -62,7 +63,7 @@ def fields_without_effects(
     for i, spec in enumerate(specs):
         for name, field in spec.fields.items():
             for code in field.codes:
-                n_levels = spec.n_levels[code] - 1  # without that of unseen levels
+                n_levels = spec.n_levels[code] - FIRST_LEVEL
                 if n_levels <= _MANY_LEVELS:
                     continue
                 source = ranks.own_rows(data).sources[i]
@@ -72,7 +73,7 @@ def fields_without_effects(
                 if gradients is None:
                     gradients = _gradients(data, objective, offset_outputs)
                 shares = _gather(_shares(source, code, spec.n_levels[code]), ranks)
-                if not _predicts(shares, gradients, data.weight, number):
+                if _score(shares, gradients, data.weight, number) < _LEAST_SCORE:
                     found[i].append(name)
     return found
 
@@ -84,13 +85,14 @@ def _n_seen(source: HistorySource, code: int) -> int:
     ends = np.bincount(events.start, minlength=n + 1)
     ends = ends - np.bincount(events.stop, minlength=n + 1)
     is_seen = ends.cumsum()[:n] > 0
-    return int(np.count_nonzero(events.codes[is_seen, code]))
+    return int(np.count_nonzero(events.codes[is_seen, code] >= FIRST_LEVEL))
 
 
 def _shares(source: HistorySource, code: int, n_codes: int) -> csr_matrix:
     """Return shares of levels among all events of each row, and of its last step.
 
-    Both have a column for each code, so the shape is (n, 2 * n_codes).
+    Both have a column for each code, that of missing ones included, so that the shape
+    is (n, 2 * n_codes).
     """
     n = len(source.start)
     rows = np.arange(n)
@@ -99,7 +101,7 @@ def _shares(source: HistorySource, code: int, n_codes: int) -> csr_matrix:
     level = source.events.codes[index, code]
     is_last = step == source.lengths[row] - 1
     parts = []
-    for chosen in (level > 0, (level > 0) & is_last):
+    for chosen in (level != UNSEEN, (level != UNSEEN) & is_last):
         own = row[chosen]
         share = 1 / np.bincount(own, minlength=n).clip(1)[own]
         parts.append(csr_matrix((share, (own, level[chosen])), (n, n_codes)))
@@ -117,10 +119,7 @@ def _gather(matrix: csr_matrix, ranks: Ranks) -> csr_matrix:
 def _gradients(
     data: RowData, objective: Objective, offset_outputs: Sequence[int]
 ) -> np.ndarray:
-    """Return gradients of losses at the best constant outputs, (n, n_outputs).
-
-    Those of each output have the standard deviation 1, or are 0.
-    """
+    """Return gradients of losses at the best constant outputs, (n, n_outputs)."""
     bias = objective.start_bias(data.target, data.weight).astype("float32")
     constant = np.broadcast_to(bias, (len(data), len(bias))).copy()
     if data.offset is not None:
@@ -130,28 +129,31 @@ def _gradients(
         losses: Tensor = objective(outputs, torch.from_numpy(data.target))
         losses.sum().backward()
         assert outputs.grad is not None
-        gradients = outputs.grad.numpy().astype("float64")
-    spread = gradients.std(axis=0)
-    return gradients / np.where(spread > 0, spread, 1.0)
+        return outputs.grad.numpy().astype("float64")
 
 
-def _predicts(
+def _score(
     shares: csr_matrix,
     gradients: np.ndarray,
     weight: np.ndarray | None,
     customers: np.ndarray,
-) -> bool:
-    """Return whether effects of levels predict the gradients of other customers."""
+) -> float:
+    """Return by how many standard errors effects lower the loss of other customers.
+
+    It is the gain of a small step along gradients that a ridge regression predicts from
+    `shares`; infinite if no customer has another loss with them.
+    """
     weight = np.ones(len(gradients)) if weight is None else weight.astype("float64")
     n_customers = customers.max() + 1
     penalty = _PENALTY * weight.sum() / n_customers
-    rises = np.zeros(len(gradients))
+    gains = np.zeros(len(gradients))
     for train, rest in GroupKFold(_N_FOLDS).split(shares, groups=customers):
         effects = Ridge(alpha=penalty, solver="sparse_cg")
         effects.fit(shares[train], gradients[train], weight[train])
         mean = np.average(gradients[train], axis=0, weights=weight[train])
-        away = effects.predict(shares[rest]) - mean
-        rises[rest] = (away * gradients[rest]).sum(axis=1) * weight[rest]
-    of_customers = np.bincount(customers, rises)
+        # Of one output, a ridge regression returns the shape (n,).
+        away = effects.predict(shares[rest]).reshape(len(rest), -1) - mean
+        gains[rest] = (away * gradients[rest]).sum(axis=1) * weight[rest]
+    of_customers = np.bincount(customers, gains)
     error = of_customers.std() / np.sqrt(n_customers)
-    return bool(of_customers.mean() >= _LEAST_RISE * error)
+    return float(of_customers.mean() / error) if error > 0 else np.inf
