@@ -89,10 +89,10 @@ class EnsembleTraining:
                 "forward in time, and a training on all rows."
             )
         try:
-            left_out = self._fields_without_effects()
-            stopped = self._train_with_validation(left_out)
+            without_effects = self._fields_without_effects()
+            stopped = self._train_with_validation(without_effects)
             if self.refits and self._selects and not stopped:
-                stopped = self._leave_out_fields(left_out)
+                stopped = self._leave_out_fields(without_effects)
             if self.refits and not stopped:
                 self._report_first_training()
                 self._train_on_all()
