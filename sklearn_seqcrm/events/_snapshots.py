@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from sklearn.utils import check_random_state
 
 from sklearn_seqcrm._ragged import is_run_start
 from sklearn_seqcrm._store import (
@@ -155,12 +154,15 @@ def snapshots_at_random_times(
     `start` and `end` are bounds on the axis of the timeline, `end` included. None: the
     first event, and the end of observation.
     """
-    if isinstance(random_state, np.random.Generator):
+    rng = random_state
+    if not isinstance(rng, int | np.integer | np.random.RandomState | None):
         raise TypeError(
             "random_state must be an int, a RandomState or None, as in scikit-learn; "
-            "got a Generator. int(rng.integers(2**32)) draws an int of it."
+            f"got a {type(rng).__name__}. int(rng.integers(2**32)) draws an int of a "
+            "Generator."
         )
-    rng = check_random_state(random_state)
+    if not isinstance(rng, np.random.RandomState):
+        rng = np.random.RandomState(random_state)
     last = timeline.observed_until if end is None else end
     timeline.check_span("end", np.array([last]))
     low = timeline.times[timeline.offsets[:-1]].copy()

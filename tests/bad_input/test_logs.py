@@ -204,7 +204,8 @@ LOGS = {
     ),
     "snapshots: a text as seed": (
         partial(LOG.snapshots_at_random, random_state="a"),
-        "'a' cannot be used to seed",
+        "random_state must be an int, .*; got a str",
+        TypeError,
     ),
     "concat: no log": (
         partial(EventLog.concat, {}),
