@@ -8,7 +8,7 @@ from skorch.helper import SliceDict
 
 from sklearn_seqcrm._columns import Table, store_horizon
 from sklearn_seqcrm._recurrent.data import _batches
-from sklearn_seqcrm._recurrent.training import HistoryNet
+from sklearn_seqcrm._recurrent.training import HistoryNet, _rare_levels
 from sklearn_seqcrm.distributed import _process_ranks, fit_rank
 from sklearn_seqcrm.distributed._checkpoint import Checkpoint
 from sklearn_seqcrm.distributed._process_ranks import ProcessRanks
@@ -29,7 +29,7 @@ SMALL = {"hidden_size": 8, "max_epochs": 2, "dropout": 0.0, "random_state": 0}
 ONE = {**SMALL, "n_networks": 1}
 
 
-def snapshots(n_noise=0):
+def snapshots(n_noise=0, n_stores=0):
     """Return rows at several cutoffs with a horizon, which are split forward."""
     rng = np.random.default_rng(0)
     n = 1500
@@ -43,6 +43,8 @@ def snapshots(n_noise=0):
     )
     for i in range(n_noise):
         events[f"noise_{i}"] = rng.normal(size=n)
+    if n_stores:
+        events["store"] = rng.integers(0, n_stores, n).astype(str)
     log = EventLog(events, "who", "when", observed_until="2025-01-01")
     X = log.snapshots(pd.date_range("2024-04-01", periods=6, freq="MS"))
     X = X.sort_values("who", kind="stable", ignore_index=True)
@@ -333,3 +335,27 @@ def refusals(rank):
         except ValueError as error:
             found[name] = str(error)
     return found
+
+
+def scores_of_levels(rank=None):
+    """Return scores of tests of levels, and what a network does not see.
+
+    The rows are those of a rank, or all.
+    """
+    found = []
+    score = _rare_levels._score
+
+    def recorded(*args):
+        found.append(score(*args))
+        return found[-1]
+
+    X, y = snapshots(n_stores=20)
+    model = make_history_pipeline(LSTMClassifier(**ONE))
+    model[:-1].fit(X, y)
+    with mock.patch.object(_rare_levels, "_score", recorded):
+        if rank is None:
+            model[-1].fit(model[:-1].transform(X), y)
+        else:
+            mine = (X["who"].to_numpy() < 60) == (rank == 0)
+            fit_rank(model, X[mine], y[mine])
+    return found, model[-1].validation_["left_out"]

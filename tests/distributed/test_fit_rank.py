@@ -11,6 +11,7 @@ from tests.distributed.cases import (
     fit_case,
     fit_half,
     sampled_customers,
+    scores_of_levels,
 )
 from tests.distributed.ranks import JOURNEYS, group_of_one, on_two_ranks
 
@@ -32,6 +33,7 @@ def two(tmp_path_factory):
             fit_with_noise,
             refusals,
             sampled_customers,
+            scores_of_levels,
         )
 
         return {name: fit_case(name, rank) for name in names} | {
@@ -42,6 +44,7 @@ def two(tmp_path_factory):
             "refusals": refusals(rank),
             "noise": fit_with_noise(rank),
             "half": fit_half(rank),
+            "levels": scores_of_levels(rank),
         }
 
     return on_two_ranks(fit_all, tmp_path_factory.mktemp("ranks"))
@@ -60,6 +63,15 @@ def test_two_ranks_equal_one_process(two, name):
     assert_allclose(first["output"], alone["output"], rtol=1e-4, atol=5e-5)
     assert_array_equal(first["output"], second["output"])
     assert first["left_behind"] == []
+
+
+def test_levels_are_tested_on_all_rows(two):
+    alone, left_out = scores_of_levels()
+    assert left_out == {"history": ["store"]}
+    for each in two:
+        found, same = each["levels"]
+        assert_allclose(found, alone, rtol=1e-4)
+        assert same == left_out
 
 
 def test_forward_validation_is_that_of_all_rows(two):
