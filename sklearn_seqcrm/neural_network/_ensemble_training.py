@@ -84,7 +84,7 @@ class EnsembleTraining:
         model = self.model
         if self._selects and not self.refits:
             warn_user(
-                f"select_fields={model.select_fields!r} has no effect, because of: "
+                f"select_fields={model.select_fields!r} acts like 'auto', because of: "
                 f"{_reason_without_refit(model)}. It needs rows that are set aside "
                 "forward in time, and a training on all rows."
             )
@@ -112,7 +112,7 @@ class EnsembleTraining:
         """Return fields of each history column that no network is to see."""
         model, split = self.model, self.split
         if (
-            model.select_fields is False
+            model.select_fields not in (True, "auto", "half")
             or model._is_continuation
             or model.pretrained is not None
         ):
@@ -182,7 +182,7 @@ class EnsembleTraining:
     def _leave_out_fields(self, without_effects: Sequence[Sequence[str]]) -> bool:
         """Repeat the first training without fields, and keep what is better.
 
-        It was without some fields already, perhaps: those `without_effects`.
+        The first training has left out the fields `without_effects`, if any.
         `nets_` is then the first network or the second one. With several networks and
         ``select_fields="half"`` it may have one of the two for each of them. Returns
         whether a callback of scikit-learn ended the training.

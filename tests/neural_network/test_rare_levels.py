@@ -9,6 +9,7 @@ from sklearn_seqcrm._recurrent.training import _rare_levels
 from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.neural_network import (
+    HistoryPadder,
     LSTMClassifier,
     LSTMRegressor,
     LSTMSurvival,
@@ -273,3 +274,65 @@ def test_a_search_for_fields_begins_without_the_field(found, monkeypatch):
     searches = [["level"], both] if len(both) == 2 else [["level"]]
     assert [[*own] for [own] in trained] == [*searches, both]
     assert left_out(model) == {"history": both}
+
+
+def test_hazards_of_all_bins_are_tested_together():
+    """In each of twenty bins there are ten customers, too few to find an effect."""
+    rng = np.random.default_rng(4)
+    effect = 0.7 * rng.normal(size=30)
+    levels = EVENTS["level"].astype(int).to_numpy().reshape(-1, N_EVENTS)
+    y = times(rng.exponential(np.exp(effect[levels].mean(axis=1) * 2)))
+    assert left_out(small(LSTMSurvival).fit(rows_of(), y)) == {}
+
+
+def test_one_target_of_many_decides():
+    noise = np.random.default_rng(5).random((N_CUSTOMERS, 20)) > 0.5
+    X = rows_of()
+    assert left_out(small().fit(X, noise)) == {"history": ["level"]}
+    noise[:, 7] = IS_EVEN
+    assert left_out(small().fit(X, noise)) == {}
+
+
+def test_all_events_count_where_rows_are_drawn(monkeypatch):
+    monkeypatch.setattr(_rare_levels, "_FEW_EVENTS", 26)
+    monkeypatch.setattr(_rare_levels, "_MOST_ROWS", 150)
+    assert left_out(small().fit(rows_of(), CLASSES["noise"])) == {}
+    monkeypatch.setattr(_rare_levels, "_FEW_EVENTS", 27)
+    drawn = []
+
+    def score(shares, gradients, weight, customers):
+        drawn.append((shares.shape[0], len(gradients), len(customers)))
+        return 0.0
+
+    monkeypatch.setattr(_rare_levels, "_score", score)
+    assert left_out(small().fit(rows_of(), CLASSES["noise"])) != {}
+    monkeypatch.setattr(_rare_levels, "_MOST_EVENTS", 100)  # of 25 rows
+    assert left_out(small().fit(rows_of(), CLASSES["noise"])) != {}
+    assert drawn == [(150, 150, 150), (25, 25, 25)]
+
+
+@pytest.mark.parametrize("few", [26, 27])
+@pytest.mark.parametrize("form", ["disk", "padded"])
+def test_forms_of_histories_agree(form, few, monkeypatch, tmp_path):
+    """Rows of padded tensors do not share the events of their customer."""
+    monkeypatch.setattr(_rare_levels, "_FEW_EVENTS", few)
+    rows = pd.concat([ROWS.assign(until=t) for t in (2.0, 3.0, 9.0)])
+    log = EventLog(EVENTS, "who", "day", observed_until=9.0)
+    y = np.tile(CLASSES["noise"], 3)
+    model = small()
+    expected = {} if few == 26 else {"history": ["level"]}
+    assert left_out(model.fit(log.attach(rows, cutoff="until"), y)) == expected
+    if form == "disk":
+        log.to_disk(tmp_path / "log")
+        X = EventLog.open(tmp_path / "log").attach(rows, cutoff="until")
+        assert left_out(small().fit(X, y)) == expected
+    else:
+        encoded = model[:-1].transform(log.attach(rows, cutoff="until"))
+        padded = HistoryPadder().fit_transform(encoded)
+        network = model[-1].fit(padded, y)
+        assert [*network.validation_["left_out"].values()] == [*expected.values()]
+
+
+def test_false_may_be_one_of_numpy():
+    model = small(select_fields=np.False_).fit(rows_of(), CLASSES["noise"])
+    assert left_out(model) == {}

@@ -282,7 +282,7 @@ def test_warning_without_a_training_on_all_rows(params, reason):
     X = rows_of()
     y = future_count(X, HORIZON)
     model = small(LSTMRegressor, select_fields=True, **params)
-    with pytest.warns(UserWarning, match=f"no effect, because of: {reason}"):
+    with pytest.warns(UserWarning, match=f"like .auto., because of: {reason}"):
         model.fit(X, y)
 
 

@@ -1,11 +1,11 @@
 """Fields of many levels with few events each, whose levels do not matter.
 
-A network learns the vectors of such levels by heart, as a level has few customers. If
-levels say nothing about the target, predictions are much worse than without the field.
-So a field is left out unless linear effects of its levels predict the gradient of the
-loss for other customers (a score test of the best constant model). Fits of networks
-with and without it would show the same, but take far longer and are less certain: they
-have one part of the customers to compare the losses on, and this test has all of them.
+A network overfits the embeddings of such levels. If levels say nothing about the
+target, predictions are much worse than without the field. So a field is left out unless
+linear effects of its levels predict the gradient of the loss for other customers (a
+score test of the best constant model). Fits of networks with and without it would show
+the same, but take far longer and are less certain: they have one part of the customers
+to compare the losses on, and this test has all of them.
 """
 
 from __future__ import annotations
@@ -15,27 +15,31 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from scipy.sparse import csr_matrix, hstack
+from scipy.stats import norm
 from sklearn.linear_model import Ridge
-from sklearn.model_selection import GroupKFold
 from torch import Tensor
 
 from sklearn_seqcrm._encoding import FIRST_LEVEL, UNSEEN
+from sklearn_seqcrm._ragged import blocks
 from sklearn_seqcrm._recurrent.data import HistorySource, HistorySpec, Ranks, RowData
 from sklearn_seqcrm._recurrent.network import isolated_torch_settings
 from sklearn_seqcrm._recurrent.objectives import Objective
 
-# Fields of more levels are tested, if levels have fewer events or customers than this
-# on average. With more, networks find effects that are not linear, such as those of
-# pairs of levels; see "Levels with few events" in docs/defaults_inputs.md.
+# Fields of more levels are tested, if levels have fewer events on average, or there are
+# fewer customers than this. With more, networks find effects that are not linear, such
+# as those of pairs of levels; see "Levels with few events" in docs/defaults_inputs.md.
 _MANY_LEVELS, _FEW_EVENTS = 16, 200
-# A field helps if its effects predict better than none by so many standard errors.
-_LEAST_SCORE = 2.0
-_N_FOLDS = 5
+# A field helps if its effects lower the loss by so many standard errors.
+_LEAST_SCORE = 1.5
+_FEWEST_CUSTOMERS = 10
+# Customers are divided into folds several times: scores of single divisions differ.
+_N_FOLDS, _N_DIVISIONS = 5, 3
 # Penalty of the effects, in customers: the prior variance of an effect is a third of
 # that of the gradients.
 _PENALTY = 3.0
-# Rows that are drawn if there are more.
-_MOST_ROWS = 20_000
+# Rows, and events that they see, which are drawn if there are more.
+_MOST_ROWS, _MOST_EVENTS = 20_000, 2_000_000
+_WIDTH = 64  # of blocks in which events of customers are counted
 
 
 def fields_without_effects(
@@ -48,44 +52,76 @@ def fields_without_effects(
 ) -> list[list[str]]:
     """Return the names of fields of each history column whose levels do not matter.
 
-    They have many levels with few events or `customers` (n,), those of the rows. All
-    fields remain with fewer than ten customers, and if the targets are constant.
+    `customers`, of shape (n,), are those of the rows. With fewer than ten, no field is
+    tested.
     """
-    if len(data) > _MOST_ROWS:
-        rows = np.sort(np.random.default_rng(0).permutation(len(data))[:_MOST_ROWS])
-        data, customers = data.take(rows), customers[rows]
     number = np.unique(customers, return_inverse=True)[1]
-    n_customers = int(number.max(initial=-1)) + 1
     found: list[list[str]] = [[] for _ in specs]
-    if n_customers < 2 * _N_FOLDS:
+    if number.max(initial=-1) + 1 < _FEWEST_CUSTOMERS:
         return found
     gradients: np.ndarray | None = None
     for i, spec in enumerate(specs):
-        for name, field in spec.fields.items():
-            for code in field.codes:
-                n_levels = spec.n_levels[code] - FIRST_LEVEL
-                if n_levels <= _MANY_LEVELS:
-                    continue
-                source = ranks.own_rows(data).sources[i]
-                n_events = int(ranks.sum(np.array(_n_seen(source, code))))
-                if min(n_events / n_levels, n_customers) >= _FEW_EVENTS:
-                    continue
-                if gradients is None:
-                    gradients = _gradients(data, objective, offset_outputs)
-                shares = _gather(_shares(source, code, spec.n_levels[code]), ranks)
-                if _score(shares, gradients, data.weight, number) < _LEAST_SCORE:
-                    found[i].append(name)
+        codes = [
+            (name, code)
+            for name, field in spec.fields.items()
+            for code in field.codes
+            if spec.n_levels[code] - FIRST_LEVEL > _MANY_LEVELS
+        ]
+        tested = _with_few_events(codes, spec, i, data, number, ranks)
+        if not tested:
+            continue
+        rows = _drawn_rows(data.sources[i].events.lengths)
+        source = ranks.own_rows(data.take(rows)).sources[i]
+        if gradients is None:
+            gradients = _gradients(data, objective, offset_outputs)
+        weight = None if data.weight is None else data.weight[rows]
+        for name, code in tested:
+            shares = _gather(_shares(source, code, spec.n_levels[code]), ranks)
+            score = _score(shares, gradients[rows], weight, number[rows])
+            if score < _LEAST_SCORE:
+                found[i].append(name)
     return found
 
 
-def _n_seen(source: HistorySource, code: int) -> int:
-    """Return the number of events with a level that rows see."""
-    events = source.events
-    n = len(events.codes)
-    ends = np.bincount(events.start, minlength=n + 1)
-    ends = ends - np.bincount(events.stop, minlength=n + 1)
-    is_seen = ends.cumsum()[:n] > 0
-    return int(np.count_nonzero(events.codes[is_seen, code] >= FIRST_LEVEL))
+def _with_few_events(
+    codes: list[tuple[str, int]],
+    spec: HistorySpec,
+    i: int,
+    data: RowData,
+    customers: np.ndarray,
+    ranks: Ranks,
+) -> list[tuple[str, int]]:
+    """Return those of some fields whose levels have few events or customers.
+
+    Events are those of the longest row of each customer: rows of padded tensors repeat
+    events. `codes` are names of fields of history column `i`, and their codes.
+    """
+    if not codes:
+        return []
+    if customers.max() + 1 < _FEW_EVENTS:
+        return codes
+    order = np.lexsort((-data.sources[i].events.lengths, customers))
+    longest = order[np.unique(customers[order], return_index=True)[1]]
+    source = ranks.own_rows(data.take(np.sort(longest))).sources[i]
+    enough = np.array(
+        [_FEW_EVENTS * (spec.n_levels[c] - FIRST_LEVEL) for _, c in codes]
+    )
+    counts = np.zeros(len(codes), "int64")
+    for some in blocks(len(source.start), _WIDTH):
+        index, _ = source.visible_events(np.arange(len(source.start))[some])
+        own = source.events.codes[index][:, [code for _, code in codes]]
+        counts += np.count_nonzero(own >= FIRST_LEVEL, axis=0)
+        if (counts >= enough).all():
+            break
+    has_few = ranks.sum(counts) < enough
+    return [one for one, few in zip(codes, has_few, strict=True) if few]
+
+
+def _drawn_rows(lengths: np.ndarray) -> np.ndarray:
+    """Return all rows, or as many as are enough, in their order; of (n,) lengths."""
+    order = np.random.default_rng(0).permutation(len(lengths))
+    n_drawn = np.searchsorted(lengths[order].cumsum(), _MOST_EVENTS, side="right")
+    return np.sort(order[: max(1, min(n_drawn, _MOST_ROWS))])
 
 
 def _shares(source: HistorySource, code: int, n_codes: int) -> csr_matrix:
@@ -98,7 +134,7 @@ def _shares(source: HistorySource, code: int, n_codes: int) -> csr_matrix:
     rows = np.arange(n)
     index, step = source.visible_events(rows)
     row = np.repeat(rows, source.events.lengths)
-    level = source.events.codes[index, code]
+    level = source.events.codes[index][:, code]
     is_last = step == source.lengths[row] - 1
     parts = []
     for chosen in (level != UNSEEN, (level != UNSEEN) & is_last):
@@ -119,7 +155,11 @@ def _gather(matrix: csr_matrix, ranks: Ranks) -> csr_matrix:
 def _gradients(
     data: RowData, objective: Objective, offset_outputs: Sequence[int]
 ) -> np.ndarray:
-    """Return gradients of losses at the best constant outputs, (n, n_outputs)."""
+    """Return gradients of losses at the best constant outputs, (n, n_groups), float64.
+
+    Outputs that start alike, such as the hazards of a kind, are a group: an effect
+    moves all of them, and the effects on each are small.
+    """
     bias = objective.start_bias(data.target, data.weight).astype("float32")
     constant = np.broadcast_to(bias, (len(data), len(bias))).copy()
     if data.offset is not None:
@@ -129,7 +169,8 @@ def _gradients(
         losses: Tensor = objective(outputs, torch.from_numpy(data.target))
         losses.sum().backward()
         assert outputs.grad is not None
-        return outputs.grad.numpy().astype("float64")
+        found = outputs.grad.numpy().astype("float64")
+    return found.reshape(len(found), -1, objective.n_alike).sum(axis=2)
 
 
 def _score(
@@ -141,19 +182,33 @@ def _score(
     """Return by how many standard errors effects lower the loss of other customers.
 
     It is the gain of a small step along gradients that a ridge regression predicts from
-    `shares`; infinite if no customer has another loss with them.
+    `shares`: the largest of those of each column of the gradients, less what it would
+    be by chance; infinite if there are no gradients.
     """
     weight = np.ones(len(gradients)) if weight is None else weight.astype("float64")
+    customers = np.unique(customers, return_inverse=True)[1]
     n_customers = customers.max() + 1
-    penalty = _PENALTY * weight.sum() / n_customers
-    gains = np.zeros(len(gradients))
-    for train, rest in GroupKFold(_N_FOLDS).split(shares, groups=customers):
-        effects = Ridge(alpha=penalty, solver="sparse_cg")
-        effects.fit(shares[train], gradients[train], weight[train])
-        mean = np.average(gradients[train], axis=0, weights=weight[train])
-        # Of one output, a ridge regression returns the shape (n,).
-        away = effects.predict(shares[rest]).reshape(len(rest), -1) - mean
-        gains[rest] = (away * gradients[rest]).sum(axis=1) * weight[rest]
-    of_customers = np.bincount(customers, gains)
-    error = of_customers.std() / np.sqrt(n_customers)
-    return float(of_customers.mean() / error) if error > 0 else np.inf
+    effects = Ridge(alpha=_PENALTY * weight.sum() / n_customers, solver="sparse_cg")
+    gains = np.zeros_like(gradients)
+    rng = np.random.default_rng(0)
+    for _ in range(_N_DIVISIONS):
+        fold = (rng.permutation(n_customers) % _N_FOLDS)[customers]
+        for i in range(_N_FOLDS):
+            train, rest = np.flatnonzero(fold != i), np.flatnonzero(fold == i)
+            effects.fit(shares[train], gradients[train], weight[train])
+            mean = np.average(gradients[train], axis=0, weights=weight[train])
+            # Of one output, a ridge regression returns the shape (n,).
+            away = effects.predict(shares[rest]).reshape(len(rest), -1) - mean
+            gains[rest] += away * gradients[rest] * weight[rest, None]
+    of_customers = np.array([np.bincount(customers, one) for one in gains.T])
+    # Customers of two folds predict each other, so that gains are correlated: a sum has
+    # twice the variance that independent ones would have.
+    error = np.sqrt(2 / n_customers) * of_customers.std(axis=1)
+    known = error > 0
+    if not known.any():
+        return np.inf
+    largest = (of_customers.mean(axis=1)[known] / error[known]).max()
+    # Of many columns of noise one is large by chance (Bonferroni). Gradients of classes
+    # add up to 0, so that two classes are one column.
+    n_columns = np.linalg.matrix_rank(gradients)
+    return float(norm.isf(min(n_columns * norm.sf(largest), 1.0)))
