@@ -127,9 +127,9 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         Which fields of events networks do not see; ``validation_["left_out"]`` names
         them. False: none. ``"auto"``: those of more than 16 levels with few events (on
         average fewer than 200, or fewer than 200 customers in all), if linear effects
-        of these levels do not predict the target for other customers. Other values
-        leave out further fields with `refit`, forward in time, and a fit takes up to
-        three times as long:
+        of these levels do not predict the target for other customers. True and
+        ``"half"`` leave out further fields with `refit`, forward in time, and a fit
+        takes up to three times as long:
 
         - True: find fields that do not help, those whose permutation raises the
           validation loss by less than two standard errors, and repeat the first
@@ -188,9 +188,9 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         Which rows were set aside: ``"by"`` is ``"forward"``, ``"customers"`` or None,
         with a ``"reason"`` if not forward. ``"n_train"``, ``"n_valid"`` and
         ``"n_dropped"`` are numbers of rows. Forward, ``"since"`` is the first cutoff
-        set aside; ``"losses"`` are the validation losses of the first training (with
-        `select_fields`, of the better one), and ``"n_epochs"`` is the number of epochs
-        of the networks trained on all rows, fewer if a callback of skorch ends their
+        set aside; ``"losses"`` are the validation losses of the first training (of the
+        better one, if there were two), and ``"n_epochs"`` is the number of epochs of
+        the networks trained on all rows, fewer if a callback of skorch ends their
         training; both are None without such networks, and of those that see fields with
         ``select_fields="half"``. ``"left_out"`` has the fields that networks (or the
         last half of them) do not see, by history column. If the training on all rows is
