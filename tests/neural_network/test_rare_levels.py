@@ -116,7 +116,8 @@ def test_predictions_do_not_depend_on_levels_that_are_left_out():
 def test_levels_with_many_events_and_few_levels_are_always_seen(monkeypatch):
     assert left_out(small().fit(rows_of(make_events(16)), CLASSES["noise"])) == {}
     assert left_out(small().fit(rows_of(make_events(17)), CLASSES["noise"])) != {}
-    # 800 events of 30 levels, and 200 customers.
+    # 800 events of 30 levels, and 200 customers, each in a block of its own.
+    monkeypatch.setattr(_rare_levels, "_WIDTH", 2**30)
     for few, expected in ((26, {}), (27, {"history": ["level"]})):
         monkeypatch.setattr(_rare_levels, "_FEW_EVENTS", few)
         assert left_out(small().fit(rows_of(), CLASSES["noise"])) == expected
