@@ -310,6 +310,8 @@ def test_all_events_count_where_rows_are_drawn(monkeypatch):
     monkeypatch.setattr(_rare_levels, "_MOST_EVENTS", 100)  # of 25 rows
     assert left_out(small().fit(rows_of(), CLASSES["noise"])) != {}
     assert drawn == [(150, 150, 150), (25, 25, 25)]
+    monkeypatch.setattr(_rare_levels, "_MOST_EVENTS", 36)  # of nine customers
+    assert left_out(small().fit(rows_of(), CLASSES["noise"])) == {}
 
 
 @pytest.mark.parametrize("few", [26, 27])

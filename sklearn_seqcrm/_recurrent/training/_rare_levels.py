@@ -57,8 +57,6 @@ def fields_without_effects(
     """
     number = np.unique(customers, return_inverse=True)[1]
     found: list[list[str]] = [[] for _ in specs]
-    if number.max(initial=-1) + 1 < _FEWEST_CUSTOMERS:
-        return found
     gradients: np.ndarray | None = None
     for i, spec in enumerate(specs):
         codes = [
@@ -71,6 +69,8 @@ def fields_without_effects(
         if not tested:
             continue
         rows = _drawn_rows(data.sources[i].events.lengths)
+        if len(np.unique(number[rows])) < _FEWEST_CUSTOMERS:
+            continue
         source = ranks.own_rows(data.take(rows)).sources[i]
         if gradients is None:
             gradients = _gradients(data, objective, offset_outputs)
