@@ -136,6 +136,11 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         """Number of epochs; the largest of several networks."""
         return max(len(net.history) for net in self._learned("n_iter_", of="nets_"))
 
+    @property
+    def _repeats_first_training(self) -> bool:
+        """Whether the first training may be repeated without fields."""
+        return self.select_fields in (True, "half")
+
     def _fit(
         self,
         X: Any,
@@ -151,7 +156,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         # With `warm_start`, the next fit would validate on rows it was trained on.
         refits = split is not None and self.refit and not self.warm_start
         check_first_training(self, refits)
-        n_fits = (1 + (self.select_fields in (True, "half"))) * refits + len(seeds)
+        n_fits = (1 + self._repeats_first_training) * refits + len(seeds)
         n_steps = n_fits * most_epochs(self, self.early_stopping is not False)
         task = FitTask(self, X, y, of_rows, n_steps)
         with deletes_diverged(self):

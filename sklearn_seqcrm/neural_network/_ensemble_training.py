@@ -82,7 +82,7 @@ class EnsembleTraining:
     def train(self) -> None:
         """Train all networks."""
         model = self.model
-        if self._selects and not self.refits:
+        if model._repeats_first_training and not self.refits:
             warn_user(
                 f"select_fields={model.select_fields!r} acts like 'auto', because of: "
                 f"{_reason_without_refit(model)}. It needs rows that are set aside "
@@ -91,7 +91,7 @@ class EnsembleTraining:
         try:
             without_effects = self._fields_without_effects()
             stopped = self._train_with_validation(without_effects)
-            if self.refits and self._selects and not stopped:
+            if self.refits and model._repeats_first_training and not stopped:
                 stopped = self._leave_out_fields(without_effects)
             if self.refits and not stopped:
                 self._report_first_training()
@@ -102,11 +102,6 @@ class EnsembleTraining:
                 left_out = zip(self.inputs.names, of_last, strict=False)
                 found = {name: [*own] for name, own in left_out if own}
                 model.validation_["left_out"] = found
-
-    @property
-    def _selects(self) -> bool:
-        """Whether the first training may be repeated without fields."""
-        return self.model.select_fields not in (False, "auto")
 
     def _fields_without_effects(self) -> Sequence[Sequence[str]]:
         """Return fields of each history column that no network is to see."""

@@ -10,7 +10,7 @@ to compare the losses on, and this test has all of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -55,7 +55,6 @@ def fields_without_effects(
     `customers`, of shape (n,), are those of the rows. With fewer than ten, no field is
     tested.
     """
-    number = np.unique(customers, return_inverse=True)[1]
     found: list[list[str]] = [[] for _ in specs]
     gradients: np.ndarray | None = None
     for i, spec in enumerate(specs):
@@ -65,19 +64,20 @@ def fields_without_effects(
             for code in field.codes
             if spec.n_levels[code] - FIRST_LEVEL > _MANY_LEVELS
         ]
-        tested = _with_few_events(codes, spec, i, data, number, ranks)
+        tested = _with_few_events(codes, spec, i, data, customers, ranks)
         if not tested:
             continue
         rows = _drawn_rows(data.sources[i].events.lengths)
-        if len(np.unique(number[rows])) < _FEWEST_CUSTOMERS:
+        if len(np.unique(customers[rows])) < _FEWEST_CUSTOMERS:
             continue
         source = ranks.own_rows(data.take(rows)).sources[i]
         if gradients is None:
             gradients = _gradients(data, objective, offset_outputs)
         weight = None if data.weight is None else data.weight[rows]
-        for name, code in tested:
-            shares = _gather(_shares(source, code, spec.n_levels[code]), ranks)
-            score = _score(shares, gradients[rows], weight, number[rows])
+        shares = _shares(source, {code: spec.n_levels[code] for _, code in tested})
+        for (name, _), own in zip(tested, shares, strict=True):
+            of_all = _gather(own, ranks)
+            score = _score(of_all, gradients[rows], weight, customers[rows])
             if score < _LEAST_SCORE:
                 found[i].append(name)
     return found
@@ -98,7 +98,7 @@ def _with_few_events(
     """
     if not codes:
         return []
-    if customers.max() + 1 < _FEW_EVENTS:
+    if len(np.unique(customers)) < _FEW_EVENTS:
         return codes
     order = np.lexsort((-data.sources[i].events.lengths, customers))
     longest = order[np.unique(customers[order], return_index=True)[1]]
@@ -124,24 +124,25 @@ def _drawn_rows(lengths: np.ndarray) -> np.ndarray:
     return np.sort(order[: max(1, min(n_drawn, _MOST_ROWS))])
 
 
-def _shares(source: HistorySource, code: int, n_codes: int) -> csr_matrix:
-    """Return shares of levels among all events of each row, and of its last step.
+def _shares(source: HistorySource, n_codes: dict[int, int]) -> Iterator[csr_matrix]:
+    """Yield shares of levels among all events of each row, and of its last step.
 
     Both have a column for each code, that of missing ones included, so that the shape
-    is (n, 2 * n_codes).
+    is (n, 2 * n_codes). `n_codes` has the numbers of codes of some coded fields.
     """
     n = len(source.start)
     rows = np.arange(n)
     index, step = source.visible_events(rows)
     row = np.repeat(rows, source.events.lengths)
-    level = source.events.codes[index][:, code]
     is_last = step == source.lengths[row] - 1
-    parts = []
-    for chosen in (level != UNSEEN, (level != UNSEEN) & is_last):
-        own = row[chosen]
-        share = 1 / np.bincount(own, minlength=n).clip(1)[own]
-        parts.append(csr_matrix((share, (own, level[chosen])), (n, n_codes)))
-    return hstack(parts, format="csr")
+    levels = source.events.codes[index][:, list(n_codes)]  # read once for all fields
+    for level, size in zip(levels.T, n_codes.values(), strict=True):
+        parts = []
+        for chosen in (level != UNSEEN, (level != UNSEEN) & is_last):
+            own = row[chosen]
+            share = 1 / np.bincount(own, minlength=n).clip(1)[own]
+            parts.append(csr_matrix((share, (own, level[chosen])), (n, size)))
+        yield hstack(parts, format="csr")
 
 
 def _gather(matrix: csr_matrix, ranks: Ranks) -> csr_matrix:
