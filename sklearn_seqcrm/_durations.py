@@ -184,6 +184,18 @@ def refuse_times(y: Any) -> None:
         )
 
 
+def type_of_objects(values: pd.Series) -> str:
+    """Return the name that pandas infers for the type of objects, without missing ones.
+
+    pandas calls some types mixed because of a missing value of another type, such as
+    pd.NA beside durations.
+    """
+    inferred = pd.api.types.infer_dtype(values, skipna=True)
+    if inferred == "mixed":
+        inferred = pd.api.types.infer_dtype(values.dropna())
+    return inferred
+
+
 def _column_of(array: np.ndarray | pd.Series) -> pd.Series:
     """Return all values as one column; objects stay objects."""
     # pandas 2 would convert objects here, and fail on integers beyond int64.
@@ -204,8 +216,7 @@ def _type_of(column: pd.Series) -> str:
     """Return "duration", "datetimes" or "text"; "number" for everything else."""
     dtype = column.dtype
     if pd.api.types.is_object_dtype(dtype):
-        inferred = pd.api.types.infer_dtype(column, skipna=True)
-        return _TYPES_OF_OBJECTS.get(inferred, "number")
+        return _TYPES_OF_OBJECTS.get(type_of_objects(column), "number")
     if dtype.kind == "m":
         return "duration"
     if pd.api.types.is_datetime64_any_dtype(dtype):

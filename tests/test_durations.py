@@ -12,6 +12,7 @@ from sklearn.dummy import DummyRegressor
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics import make_scorer
 
+from sklearn_seqcrm._columns._static_types import static_type_of
 from sklearn_seqcrm._durations import as_floats, as_quantities
 from sklearn_seqcrm.calibration import ConformalRegressor
 from sklearn_seqcrm.ensemble import make_hybrid
@@ -67,6 +68,16 @@ def test_metrics_read_durations_as_days(form):
     assert_array_equal(pit_histogram(y, paths, n_bins=4), expected)
     of_paths = (paths * 86_400e6).astype("m8[us]")
     assert_array_equal(pit_histogram(y, of_paths, n_bins=4), expected)
+
+
+@pytest.mark.parametrize("missing", [None, pd.NaT, pd.NA, np.nan], ids=repr)
+def test_missing_values_among_durations_that_are_objects(missing):
+    """With pandas 2, pd.NA made them a mixture."""
+    column = pd.Series([datetime.timedelta(days=2), missing], dtype=object)
+    assert_array_equal(as_floats(column, "y")[0], [2, np.nan])
+    assert static_type_of(column) == "numeric"
+    with pytest.raises(TypeError, match="y holds durations"):
+        as_quantities(column)
 
 
 @FORMS

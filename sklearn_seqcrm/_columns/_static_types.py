@@ -37,6 +37,7 @@ from sklearn_seqcrm._columns._static_transformers import (
 )
 from sklearn_seqcrm._columns._statics import days_before, numbers_of, to_category
 from sklearn_seqcrm._columns._target_encoder import CustomerTargetEncoder
+from sklearn_seqcrm._durations import type_of_objects
 from sklearn_seqcrm._store import NUMBER_OBJECTS, are_numbers
 from sklearn_seqcrm.events import HistoryDtype
 
@@ -183,7 +184,7 @@ def _type_of_objects(column: pd.Series) -> str:
     # pandas calls Decimals and fractions among other numbers mixed.
     if are_numbers(column):
         return "decimal"
-    return pd.api.types.infer_dtype(column, skipna=True)
+    return type_of_objects(column)
 
 
 def static_parts(

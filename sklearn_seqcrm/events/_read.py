@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 from narwhals.exceptions import DuplicateError
 
+from sklearn_seqcrm._durations import type_of_objects
 from sklearn_seqcrm._ragged import sort_events
 from sklearn_seqcrm._store import (
     Clock,
@@ -247,12 +248,13 @@ def _from_objects(series: pd.Series, name: str) -> pd.Series:
                 f"is an id, list {name!r} in categorical=[...]; otherwise use a "
                 "coarser unit, or its logarithm."
             ) from error
-    inferred = pd.api.types.infer_dtype(series, skipna=True)
-    return series.infer_objects() if inferred in _NO_NUMBERS else series
+    return series
 
 
 def _refuse_no_numbers(series: pd.Series, name: str, what: str) -> None:
     """Raise a TypeError for values that are like numbers, but no quantities."""
+    if series.dtype == object and type_of_objects(series) in _NO_NUMBERS:
+        series = series.dropna().infer_objects()
     if pd.api.types.is_timedelta64_dtype(series.dtype):
         raise TypeError(
             f"Field {name!r} holds lengths of time; make numbers of them, for example "

@@ -174,7 +174,8 @@ def test_a_difference_from_0_has_the_interval_of_the_score():
     cv = [(np.arange(30), np.arange(30, N))]
     found = compare_models(models, X, X[:, 0], cv=cv, **args)
     ends = ["lower", "upper"]
-    assert_allclose(found.differences.loc[0, ends], found.summary.loc[1, ends])
+    difference, score = found.differences.loc[0, ends], found.summary.loc[1, ends]
+    assert_allclose(difference.astype(float), score.astype(float))
 
 
 @pytest.mark.filterwarnings("ignore:Fold 1 of")
