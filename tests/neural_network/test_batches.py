@@ -173,11 +173,33 @@ def test_automatic_batches_of_few_rows_are_small_if_training_stops_early(
 
 
 @pytest.mark.parametrize(
+    ("n_customers", "n_rows", "expected"),
+    [
+        (60, 180, 128),
+        (60, 200, 64),
+        (1_000, 4_000, 64),
+        (600, 6_000, 93),  # a 64th
+        (3_000, 9_000, 96),  # of 32 customers
+        (5_500, 16_500, 128),
+        (500, 10_000, 156),  # a 64th
+    ],
+)
+def test_automatic_batches_of_a_few_rows_of_each_customer(
+    n_customers, n_rows, expected
+):
+    X, _ = make_equal_rows(n_customers, n_rows)
+    data = read_inputs(LSTMClassifier(), X, reset=True).data
+    assert automatic_batch_size(data, share=True, stops_early=True) == expected
+    assert automatic_batch_size(data, share=True) == max(expected, 128)
+
+
+@pytest.mark.parametrize(
     ("early_stopping", "n_customers", "expected"),
     [
         ("auto", 300, 32),
         ("auto", 40, 128),  # too few customers to stop early
-        (True, 40, 128),  # several rows of each customer
+        (True, 40, 64),  # several rows of each customer
+        ("auto", 100, 64),
         (False, 300, 128),
     ],
 )

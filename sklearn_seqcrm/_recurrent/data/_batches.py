@@ -37,10 +37,10 @@ _MOST_WEIGHTS = 2**22
 _SEQUENCES_IN_BATCH, _MOST_ROWS = 32, 4096
 _USUAL_ROWS = 128
 _STEPS_IN_EPOCH, _STEPS_WITH_FEW_ROWS = 64, 128
-# Fewest rows if training stops early. With fewer than 200 rows in all, the number of
-# epochs depends on a few validation rows: the more steps an epoch has, the more a wrong
-# number of epochs costs.
-_FEWEST_ROWS, _ROWS_FOR_SMALL_BATCHES = 32, 200
+# Fewest rows if training stops early, with about one row per customer and with several.
+# With fewer than 200 rows in all, the number of epochs depends on a few validation
+# rows: the more steps an epoch has, the more a wrong number of epochs costs.
+_FEWEST_SINGLE_ROWS, _FEWEST_ROWS, _ROWS_FOR_SMALL_BATCHES = 32, 64, 200
 
 
 # States (steps times units) of an LSTM on a CPU in one part, in training and inference.
@@ -248,9 +248,9 @@ def automatic_batch_size(
     ``docs/benchmarks.md``. With several ranks, each has as many rows of a batch as a
     single process would: half a batch takes an LSTM nearly as long as a whole one.
 
-    Early stopping (`stops_early`) counts epochs. With one row per customer and few
-    customers, an epoch of large batches has so few steps that training stops before it
-    has learned anything, see ``docs/defaults_training.md``.
+    Early stopping (`stops_early`) counts epochs. With few rows, an epoch of large
+    batches has so few steps that training stops before it has learned enough, see
+    ``docs/defaults_training.md``.
     """
     n_rows = len(data)
     of_sequences = _SEQUENCES_IN_BATCH
@@ -261,8 +261,9 @@ def automatic_batch_size(
         of_sequences = min(of_sequences * n_rows // n_sequences, _MOST_ROWS)
     of_rank = max(of_sequences, min(_USUAL_ROWS, n_rows // _STEPS_WITH_FEW_ROWS))
     is_single = of_sequences < 2 * _SEQUENCES_IN_BATCH  # about one row per customer
-    is_small = stops_early and is_single and n_rows >= _ROWS_FOR_SMALL_BATCHES
-    fewest = _FEWEST_ROWS if is_small else _USUAL_ROWS
+    fewest = _USUAL_ROWS
+    if stops_early and n_rows >= _ROWS_FOR_SMALL_BATCHES:
+        fewest = _FEWEST_SINGLE_ROWS if is_single else _FEWEST_ROWS
     return max(fewest, min(of_rank * n_ranks, n_rows // _STEPS_IN_EPOCH))
 
 
