@@ -118,6 +118,7 @@ def test_one_network_finds_the_epochs_of_all():
     assert n_epochs == model.n_iter_
     # A network of all rows starts and ends as one without early stopping.
     of_all = {**SMALL, "max_epochs": n_epochs, "early_stopping": False}
+    of_all["batch_size"] = model.batch_size_
     alone = LSTMClassifier(**of_all).fit(X, Y)
     expected = alone.predict_proba(X)
     model.nets_ = model.nets_[:1]
