@@ -185,14 +185,15 @@ def refuse_times(y: Any) -> None:
 
 
 def type_of_objects(values: pd.Series) -> str:
-    """Return the name that pandas infers for the type of objects, without missing ones.
+    """Return the name that pandas infers for the type of objects.
 
-    pandas calls some types mixed because of a missing value of another type, such as
-    pd.NA beside durations.
+    Missing ones are left out, also pd.NA, which makes some types mixed in pandas:
+    periods, and with pandas 2 durations.
     """
     inferred = pd.api.types.infer_dtype(values, skipna=True)
     if inferred == "mixed":
-        inferred = pd.api.types.infer_dtype(values.dropna())
+        others = values[[one is not pd.NA for one in values]]
+        inferred = pd.api.types.infer_dtype(others, skipna=True)
     return inferred
 
 

@@ -1,6 +1,7 @@
 """Durations as targets and as arguments of metrics: days, or an error."""
 
 import datetime
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -78,6 +79,16 @@ def test_missing_values_among_durations_that_are_objects(missing):
     assert static_type_of(column) == "numeric"
     with pytest.raises(TypeError, match="y holds durations"):
         as_quantities(column)
+
+
+def test_missing_values_do_not_hide_the_type_of_objects():
+    periods = pd.Series([pd.Period("2020"), pd.NA], dtype=object, name="year")
+    with pytest.raises(TypeError, match="Column 'year' holds periods"):
+        static_type_of(periods)
+    # A missing value of another type is none of ours.
+    odd = pd.Series([datetime.timedelta(days=2), Decimal("NaN")], dtype=object)
+    with pytest.raises(TypeError, match="y must hold numbers or durations"):
+        as_floats(odd, "y")
 
 
 @FORMS

@@ -43,8 +43,8 @@ from sklearn_seqcrm._store import (
 )
 from sklearn_seqcrm.events._read_vectors import holds_lists, read_vectors
 
-# Names in pandas of objects that have a dtype, which no field takes.
-_NO_NUMBERS = ("complex", "timedelta", "timedelta64")
+# Names in pandas of objects that are lengths of time.
+_LENGTHS = ("timedelta", "timedelta64")
 
 
 class Events(NamedTuple):
@@ -253,14 +253,13 @@ def _from_objects(series: pd.Series, name: str) -> pd.Series:
 
 def _refuse_no_numbers(series: pd.Series, name: str, what: str) -> None:
     """Raise a TypeError for values that are like numbers, but no quantities."""
-    if series.dtype == object and type_of_objects(series) in _NO_NUMBERS:
-        series = series.dropna().infer_objects()
-    if pd.api.types.is_timedelta64_dtype(series.dtype):
+    objects = type_of_objects(series) if series.dtype == object else None
+    if objects in _LENGTHS or pd.api.types.is_timedelta64_dtype(series.dtype):
         raise TypeError(
             f"Field {name!r} holds lengths of time; make numbers of them, for example "
             f"{what}[{name!r}] / pd.Timedelta(days=1)."
         )
-    if pd.api.types.is_complex_dtype(series.dtype):
+    if objects == "complex" or pd.api.types.is_complex_dtype(series.dtype):
         raise TypeError(
             f"Field {name!r} holds complex numbers; make fields of their parts, such "
             f"as {what}[{name!r}].to_numpy().real."

@@ -94,11 +94,11 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         prediction use the average, which has less noise of batches than the weights of
         the last step; 1 uses the latter.
     batch_size : int or "auto", default="auto"
-        Rows in a training step; long histories are run a few at a time. ``"auto"``:
-        128. With early stopping and 200 rows or more, a 128th of all rows, at most 128
-        and at least 32, or 64 if rows of one customer share a pass. If they do and are
-        similar, the average number of rows of 32 customers if that is more, up to 4,096
-        and to a 64th of all rows.
+        Rows in a training step; long histories are run a few at a time. ``"auto"``: at
+        least 128 or, with early stopping and 200 rows or more, at least 32, or 64 if a
+        pass has the rows of a customer, two or more on average. More if a 128th of all
+        rows is more, up to 128, or if the average number of rows of 32 passes is, up to
+        4,096 and to a 64th of all rows.
     max_epochs : int or "auto", default="auto"
         Most passes over the training rows. ``"auto"``: 50 with early stopping, and 8
         without it, where more epochs overfit.

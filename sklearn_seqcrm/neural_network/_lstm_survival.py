@@ -78,7 +78,7 @@ class LSTMSurvival(SurvivalPredictionsMixin, BaseLSTM):
         Steps over which weights are averaged exponentially; 1: those of the last step.
     batch_size : int or "auto", default="auto"
         Rows in a training step. ``"auto"``: 128, or by the numbers of rows and
-        customers.
+        customers and by early stopping, as in `LSTMClassifier`.
     max_epochs : int or "auto", default="auto"
         Most passes over the training rows. ``"auto"``: 50 with early stopping, and 8
         without it, where more epochs overfit.

@@ -177,6 +177,9 @@ def test_automatic_batches_of_few_rows_are_small_if_training_stops_early(
     [
         (60, 180, 128),
         (60, 200, 64),
+        (151, 300, 32),  # less than two
+        (150, 300, 64),
+        (2_000, 3_000, 46),
         (1_000, 4_000, 64),
         (600, 6_000, 93),  # a 64th
         (3_000, 9_000, 96),  # of 32 customers
@@ -191,6 +194,11 @@ def test_automatic_batches_of_a_few_rows_of_each_customer(
     data = read_inputs(LSTMClassifier(), X, reset=True).data
     assert automatic_batch_size(data, share=True, stops_early=True) == expected
     assert automatic_batch_size(data, share=True) == max(expected, 128)
+    # Ranks together have no fewer rows; without shared passes, rows are single ones.
+    two_ranks = automatic_batch_size(data, share=True, n_ranks=2, stops_early=True)
+    assert expected <= two_ranks <= max(expected, n_rows // 64)
+    single = 128 if n_rows < 200 else min(max(32, n_rows // 128), 128)
+    assert automatic_batch_size(data, share=False, stops_early=True) == single
 
 
 @pytest.mark.parametrize(

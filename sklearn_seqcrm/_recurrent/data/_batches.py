@@ -31,9 +31,9 @@ _FEWEST_SEQUENCES = 8
 # largest has rows, so that one customer of many rows among many of one row needs many:
 # 1,024 such rows took 12 s and 3 GB to predict.
 _MOST_WEIGHTS = 2**22
-# An automatic batch has, for each rank, the rows of 32 sequences, at most 4,096. With
-# many rows it has at least 128, which are faster: from 32 on it grows with a 128th of
-# all rows. All ranks together leave 64 steps in an epoch.
+# An automatic batch has, for each rank, the rows of 32 sequences, at most 4,096, or a
+# 128th of all rows, up to 128, which are faster. All ranks together leave 64 steps in
+# an epoch. With few rows see below; otherwise a batch has at least 128.
 _SEQUENCES_IN_BATCH, _MOST_ROWS = 32, 4096
 _USUAL_ROWS = 128
 _STEPS_IN_EPOCH, _STEPS_WITH_FEW_ROWS = 64, 128
