@@ -30,9 +30,10 @@ _NUMBER_HINT = "pd.to_numeric makes numbers of text such as '1.5'"
 _DATETIME_HINT = (
     "Subtract a moment from them, such as the cutoff of each row, to get durations"
 )
-# By the names of `pandas.api.types.infer_dtype`; other objects may be numbers.
+# Types of objects by the names of `type_of_objects`; others may be numbers.
+DURATION_OBJECTS = ("timedelta", "timedelta64")
 _TYPES_OF_OBJECTS = {
-    **dict.fromkeys(("timedelta", "timedelta64"), "duration"),
+    **dict.fromkeys(DURATION_OBJECTS, "duration"),
     **dict.fromkeys(("datetime", "datetime64", "date"), "datetimes"),
     **dict.fromkeys(("string", "bytes"), "text"),
 }

@@ -37,7 +37,7 @@ from sklearn_seqcrm._columns._static_transformers import (
 )
 from sklearn_seqcrm._columns._statics import days_before, numbers_of, to_category
 from sklearn_seqcrm._columns._target_encoder import CustomerTargetEncoder
-from sklearn_seqcrm._durations import type_of_objects
+from sklearn_seqcrm._durations import DURATION_OBJECTS, type_of_objects
 from sklearn_seqcrm._store import NUMBER_OBJECTS, are_numbers
 from sklearn_seqcrm.events import HistoryDtype
 
@@ -92,7 +92,7 @@ class NumericType(StaticType):
 
     def includes(self, dtype: Any, objects: str | None) -> bool:
         if objects is not None:
-            return objects in (*NUMBER_OBJECTS, "timedelta", "timedelta64")
+            return objects in (*NUMBER_OBJECTS, *DURATION_OBJECTS)
         return dtype.kind in "biufm" or pd.api.types.is_numeric_dtype(dtype)
 
     def encoder(self) -> Pipeline:

@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 from narwhals.exceptions import DuplicateError
 
-from sklearn_seqcrm._durations import type_of_objects
+from sklearn_seqcrm._durations import DURATION_OBJECTS, type_of_objects
 from sklearn_seqcrm._ragged import sort_events
 from sklearn_seqcrm._store import (
     Clock,
@@ -42,9 +42,6 @@ from sklearn_seqcrm._store import (
     to_series,
 )
 from sklearn_seqcrm.events._read_vectors import holds_lists, read_vectors
-
-# Names in pandas of objects that are lengths of time.
-_LENGTHS = ("timedelta", "timedelta64")
 
 
 class Events(NamedTuple):
@@ -254,7 +251,7 @@ def _from_objects(series: pd.Series, name: str) -> pd.Series:
 def _refuse_no_numbers(series: pd.Series, name: str, what: str) -> None:
     """Raise a TypeError for values that are like numbers, but no quantities."""
     objects = type_of_objects(series) if series.dtype == object else None
-    if objects in _LENGTHS or pd.api.types.is_timedelta64_dtype(series.dtype):
+    if objects in DURATION_OBJECTS or pd.api.types.is_timedelta64_dtype(series.dtype):
         raise TypeError(
             f"Field {name!r} holds lengths of time; make numbers of them, for example "
             f"{what}[{name!r}] / pd.Timedelta(days=1)."

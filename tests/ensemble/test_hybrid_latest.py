@@ -76,7 +76,7 @@ def weight_of(losses, who, weight):
 
 def test_the_weight_of_classes_is_that_of_the_latest_rows(rows):
     y = churned(rows, "30D")
-    network = LSTMClassifier(**SMALL, random_state=0)
+    network = LSTMClassifier(**SMALL, batch_size=128, random_state=0)
     model = make_hybrid(network, trees(), cv="latest", random_state=0).fit(rows, y)
     earlier = known_before_latest(rows)
     latest = (rows["cutoff"] == LATEST).to_numpy()
@@ -91,7 +91,7 @@ def test_the_weight_of_classes_is_that_of_the_latest_rows(rows):
         return -np.log(np.where(is_one, share, 1 - share))
 
     expected = weight_of(losses, rows["who"][latest].to_numpy(), np.ones(latest.sum()))
-    assert abs(expected - 0.5) > 0.03
+    assert abs(expected - 0.5) > 0.05
     assert model.weights_["lstm"] == pytest.approx(expected, abs=1e-4)
     assert model.n_customers_ == N_CUSTOMERS
     assert model.losses_["lstm"] == pytest.approx(losses(1).mean(), rel=1e-5)

@@ -173,32 +173,30 @@ def test_automatic_batches_of_few_rows_are_small_if_training_stops_early(
 
 
 @pytest.mark.parametrize(
-    ("n_customers", "n_rows", "expected"),
+    ("n_customers", "n_rows", "expected", "of_two_ranks", "of_single_rows"),
     [
-        (60, 180, 128),
-        (60, 200, 64),
-        (151, 300, 32),  # less than two
-        (150, 300, 64),
-        (2_000, 3_000, 46),
-        (1_000, 4_000, 64),
-        (600, 6_000, 93),  # a 64th
-        (3_000, 9_000, 96),  # of 32 customers
-        (5_500, 16_500, 128),
-        (500, 10_000, 156),  # a 64th
+        (60, 180, 128, 128, 128),
+        (60, 200, 64, 64, 32),
+        (151, 300, 32, 32, 32),  # less than two
+        (150, 300, 64, 64, 32),
+        (2_000, 3_000, 46, 46, 32),
+        (1_000, 4_000, 64, 64, 32),
+        (600, 6_000, 93, 93, 46),  # a 64th
+        (3_000, 9_000, 96, 140, 70),  # of 32 customers
+        (5_500, 16_500, 128, 256, 128),
+        (500, 10_000, 156, 156, 78),  # a 64th
     ],
 )
 def test_automatic_batches_of_a_few_rows_of_each_customer(
-    n_customers, n_rows, expected
+    n_customers, n_rows, expected, of_two_ranks, of_single_rows
 ):
     X, _ = make_equal_rows(n_customers, n_rows)
     data = read_inputs(LSTMClassifier(), X, reset=True).data
-    assert automatic_batch_size(data, share=True, stops_early=True) == expected
+    stops = {"stops_early": True}
+    assert automatic_batch_size(data, share=True, **stops) == expected
     assert automatic_batch_size(data, share=True) == max(expected, 128)
-    # Ranks together have no fewer rows; without shared passes, rows are single ones.
-    two_ranks = automatic_batch_size(data, share=True, n_ranks=2, stops_early=True)
-    assert expected <= two_ranks <= max(expected, n_rows // 64)
-    single = 128 if n_rows < 200 else min(max(32, n_rows // 128), 128)
-    assert automatic_batch_size(data, share=False, stops_early=True) == single
+    assert automatic_batch_size(data, share=True, n_ranks=2, **stops) == of_two_ranks
+    assert automatic_batch_size(data, share=False, **stops) == of_single_rows
 
 
 @pytest.mark.parametrize(

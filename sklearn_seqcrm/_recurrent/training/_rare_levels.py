@@ -98,10 +98,10 @@ def _with_few_events(
     """
     if not codes:
         return []
-    if len(np.unique(customers)) < _FEW_EVENTS:
-        return codes
     order = np.lexsort((-data.sources[i].events.lengths, customers))
     longest = order[np.unique(customers[order], return_index=True)[1]]
+    if len(longest) < _FEW_EVENTS:
+        return codes
     source = ranks.own_rows(data.take(np.sort(longest))).sources[i]
     enough = np.array(
         [_FEW_EVENTS * (spec.n_levels[c] - FIRST_LEVEL) for _, c in codes]
