@@ -38,17 +38,22 @@ def is_mine(n_rows, rank, n_ranks, share=0.4):
 
 @contextmanager
 def recorded_losses():
-    """Record the loss of each training step."""
-    losses, step = [], HistoryNet.train_step_single
+    """Record the loss of each training step, network by network at the end.
+
+    Several threads train networks at the same time.
+    """
+    losses, of_steps, step = [], [], HistoryNet.train_step_single
 
     def kept(self, *args, **kwargs):
         found = step(self, *args, **kwargs)
-        losses.append(float(found["loss"]))
+        of_steps.append((self.shuffle_seed, float(found["loss"])))
         return found
 
     HistoryNet.train_step_single = kept
     try:
         yield losses
+        in_order = sorted(of_steps, key=lambda one: one[0])
+        losses += [loss for _, loss in in_order]
     finally:
         HistoryNet.train_step_single = step
 
