@@ -168,8 +168,8 @@ def event_attributions(
     ``"number of events, half-life 30 days"``, with the value in units of the log,
     where the network takes its scaled logarithm. The sine and cosine of a calendar
     cycle are one input, such as ``"weekday of the cutoff"``. The decayed sums of the
-    linear part that a regressor of squared errors has (``"sum of amount, half-life 30
-    days"``) have the baseline 0, too: no purchase. For an ensemble, its combined output
+    linear parts of a regressor (``"sum of amount, half-life 30 days"``) have the
+    baseline 0, too: no purchase. For an ensemble, its combined output
     is explained (log odds of the mean probability, for example); an attribution is the
     sum of the effects through all networks. The exposure of a row is a static, whose
     baseline is the mean exposure.

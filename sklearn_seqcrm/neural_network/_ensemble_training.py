@@ -141,7 +141,7 @@ class EnsembleTraining:
         if is_continuation:
             nets = model.nets_
         else:
-            nets = [model._build(known, drawn) for drawn in of_each]
+            nets = [model._build(known, *one) for one in enumerate(of_each)]
             for net in nets:
                 net.left_out = left_out
         customers = first.customers()
@@ -244,7 +244,7 @@ class EnsembleTraining:
         n_epochs = [best_n_epochs(first) for first in firsts]
         losses = firsts[0].history[:, "valid_loss"]
         data = scale_to_mean_weight(self.inputs.data)
-        nets = [model._build(self.inputs, of_net) for of_net in seeds]
+        nets = [model._build(self.inputs, *one) for one in enumerate(seeds)]
         for net, first in zip(nets, firsts, strict=True):
             net.left_out, net.batch_size = first.left_out, first.batch_size
         trained: list[HistoryNet] = []

@@ -161,10 +161,9 @@ class LSTMUpliftRegressor(BaseLSTMUplift):
     Notes
     -----
     See the Notes of `LSTMUpliftClassifier`. All treatments have the same scales of
-    targets. With ``loss="squared_error"`` the linear part starts, for all treatments,
-    as one ridge regression on all rows. The calibration factors of the other losses
-    are learned for each treatment, so that its predictions for its own rows add up to
-    their outcomes.
+    targets. Linear parts start, for all treatments, as one regression on all rows. The
+    calibration factors of losses other than ``"squared_error"`` are learned for each
+    treatment, so that its predictions for its own rows add up to their outcomes.
 
     References
     ----------

@@ -73,7 +73,8 @@ def cases():
     treatment = rng.integers(0, 2, len(y))
     dates, left = snapshots()
     pipeline = make_history_pipeline
-    poisson = LSTMRegressor(loss="poisson", exposure="exposure", **ONE)
+    # The second network has a linear part.
+    poisson = LSTMRegressor(loss="poisson", exposure="exposure", n_networks=2, **SMALL)
     # By default, five networks.
     balanced = LSTMClassifier(class_weight="balanced", **SMALL)
     return {

@@ -218,7 +218,7 @@ def test_units_of_regressors(X, options, shift):
         y = np.column_stack([y, 5 * X["history"].array.lengths[::-1]])
     model = network(X, y, LSTMRegressor, **options)
     found = check_regression(model, X, shift)
-    if options["loss"] == "squared_error":
+    if options["loss"] in ("squared_error", "poisson"):
         amounts = found["field"].str.extract("^(sum|mean) of amount, half-life ")[0]
         assert set(amounts.dropna()) == {"sum", "mean"}
     occluded = event_attributions(model, X, target=shift)
@@ -232,14 +232,15 @@ def test_linear_parts(X):
     module = model[-1].net_.module_
     with torch.no_grad():
         module.head[-1].weight.zero_()
-        module.linear.spread[-1] /= 1e6  # beyond the bend
+        module.linear.scaled.spread[-1] /= 1e6  # beyond the bend
     found = check_regression(model, X)
     data = read_inputs(model[-1], model[:-1].transform(X), reset=False, sums=True).data
     static, linear = data.linear_inputs, module.linear
+    center, spread = linear.scaled.center.numpy(), linear.scaled.spread.numpy()
     objective = model[-1]._objective
     weight = linear.weights.weight[0].detach().numpy()
     ends = [
-        np.clip((one - linear.center.numpy()) / linear.spread.numpy(), -1e3, 1e3)
+        np.clip((one - center) / spread, -1e3, 1e3)
         for one in (static, np.zeros_like(static))
     ]
     expected = (ends[0] - ends[1]) * weight * objective.scale * 2.0**objective.exponent

@@ -38,11 +38,13 @@ MODELS = {
     ),
     "amounts": LSTMRegressor(**SMALL, n_networks=1),
     "two amounts": LSTMRegressor(n_networks=2, **SMALL),
+    # The second network has a linear part.
+    "two counts": LSTMRegressor(loss="poisson", exposure="age", n_networks=2, **SMALL),
     "two rates": LSTMRegressor(
         loss="zero_inflated_lognormal", exposure="age", n_networks=2, **SMALL
     ),
 }
-EXPOSED = ("counts", "two rates")
+EXPOSED = ("counts", "two rates", "two counts")
 
 
 def make_baskets():

@@ -172,19 +172,18 @@ def _differentiable_copy(module: HistoryNetwork) -> HistoryNetwork:
     if module.pieces is not None:
         module.pieces.within = _MeanSlope(module.pieces.within)
     if module.linear is not None:
-        module.linear.within = _MeanSlope(module.linear.within)
+        module.linear.scaled = _MeanSlope(module.linear.scaled)
     return module
 
 
 class _MeanSlope(nn.Module):
-    """A piecewise linear function with its mean slope over a stretch of the path.
+    """A function of each number, with its mean slope over a stretch of the path.
 
-    At a point of the path the slope is 0 or 1, and the side of the kink on which the
-    point lies is arbitrary: with 50 points, sums of attributions were off by up to .03
-    of log odds. If the input runs from `low` to `high` over a stretch, the mean slope
-    is ``(f(high) - f(low)) / (high - low)``.
-
-    `function` is ReLU or Hardtanh: the identity, or a constant beyond a kink.
+    At a point of the path the slope of a ReLU is 0 or 1, and the side of the kink on
+    which the point lies is arbitrary: with 50 points, sums of attributions were off by
+    up to .03 of log odds. Logarithms are curved within a stretch. If the input runs
+    from `low` to `high` over a stretch, the mean slope is
+    ``(f(high) - f(low)) / (high - low)``.
     """
 
     # Inputs at the ends of the stretch; `high` is the latest.
@@ -206,10 +205,11 @@ class _MeanSlope(nn.Module):
         rise = self.function(self.high) - self.function(self.low)
         # For a tiny run the quotient is rounding error.
         steady = run.abs() <= 1e-5 * (self.high.abs() + self.low.abs())
-        at = numbers.detach()
-        outputs = self.function(at)
-        slope = torch.where(steady, (outputs == at).to(run), rise / run)
-        return outputs + slope * (numbers - at)
+        outputs = self.function(numbers)
+        slope = torch.where(steady, 0.0, rise / run)
+        # Where the run is tiny, the gradient is that of the function.
+        outputs = torch.where(steady, outputs, outputs.detach())
+        return outputs + slope * (numbers - numbers.detach())
 
 
 def _by_column(reader: HistoryReader, numbers: np.ndarray) -> np.ndarray:

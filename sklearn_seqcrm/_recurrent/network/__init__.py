@@ -10,7 +10,8 @@ from sklearn_seqcrm._recurrent.network._layers import (
     new_generator,
     new_linear,
 )
-from sklearn_seqcrm._recurrent.network._module import HistoryNetwork, ridge
+from sklearn_seqcrm._recurrent.network._linear_part import LinearPart, log_sums
+from sklearn_seqcrm._recurrent.network._module import HistoryNetwork
 from sklearn_seqcrm._recurrent.network._poolings import (
     LOWEST,
     POOLINGS,

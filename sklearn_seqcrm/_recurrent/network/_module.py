@@ -12,8 +12,7 @@ Inputs of the head, and terms that are added to its outputs::
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -21,118 +20,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sklearn_seqcrm._ragged import blocks
 from sklearn_seqcrm._recurrent.data import BatchPart, HistorySpec
 from sklearn_seqcrm._recurrent.network._layers import (
     Dropout,
-    Linear,
     float32_tensor,
     new_generator,
     new_linear,
-    without_drawing,
 )
+from sklearn_seqcrm._recurrent.network._linear_part import LinearPart
 from sklearn_seqcrm._recurrent.network._reader import HistoryReader
 from sklearn_seqcrm._recurrent.network._static_pieces import Pieces, StaticPieces
-
-# Ridge penalty; standardised inputs have a variance of 1. With a tenth to ten times as
-# much the ridge regression alone predicts spend about as well. With next to none its
-# error is twice as large where one customer in a thousand decides.
-_RIDGE = 0.05
-# Standardised inputs are clipped here. Among a million customers one may be a thousand
-# standard deviations away.
-FAR = 1000.0
-_WIDTH = 64  # approximate number of temporary values per row
-
-
-class LinearPart(nn.Module):
-    """A linear regression on row features, statics and sums, added to the head.
-
-    Inputs of the network are symlog values, and its outputs are bounded by those of
-    training. A customer who bought for a hundred times the usual amount will buy for
-    about a hundred times as much again, which only a linear term can predict.
-
-    It starts as a ridge regression on the training rows. It is then trained together
-    with the network, which thereby learns the residuals.
-    """
-
-    center: Tensor
-    spread: Tensor
-
-    def __init__(self, n_inputs: int, n_outputs: int) -> None:
-        super().__init__()
-        self.weights = without_drawing(Linear, n_inputs, n_outputs, bias=False)
-        nn.init.zeros_(self.weights.weight)
-        self.within = nn.Hardtanh(-FAR, FAR)
-        self.register_buffer("center", float32_tensor(np.zeros(n_inputs)))
-        self.register_buffer("spread", float32_tensor(np.ones(n_inputs)))
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Return the weighted sums of rows, shape (n, n_outputs)."""
-        away = (inputs - self.center) / self.spread  # (n, n_inputs)
-        return self.weights(self.within(away))
-
-    @torch.no_grad()
-    def start(
-        self, center: np.ndarray, spread: np.ndarray, weights: np.ndarray
-    ) -> None:
-        """Set what `ridge` returns for encoded targets."""
-        for tensor, values in (
-            (self.center, center),
-            (self.spread, spread),
-            (self.weights.weight, weights.T),
-        ):
-            tensor.copy_(torch.from_numpy(values.astype("float32")))
-
-
-# Decayed sums of events long ago underflow. Ratios of float32 to this are finite.
-_LEAST_SPREAD = float(np.sqrt(np.finfo("float32").tiny))
-
-
-def ridge(
-    inputs: np.ndarray,
-    target: np.ndarray,
-    weight: np.ndarray | None,
-    total: Callable[[np.ndarray], np.ndarray] = np.asarray,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Fit a ridge regression on standardised inputs.
-
-    It minimises, for each target, ``mean((y - mean(y) - w @ z) ** 2) + 0.05 * w @ w``
-    with standardised inputs z. Inputs (n, n_inputs), float32, are finite numbers on any
-    scale, targets have the shape (n,) or (n, k), and `weight` (n,) are weights of the
-    rows; None: equal ones. Sums are taken block by block, in float64; `total` adds up
-    those of several processes.
-
-    Returns mean and standard deviation of each input, (n_inputs,), and a column w for
-    each target, (n_inputs, k), float64. A deviation is infinite where it is only
-    rounding error or tiny, so that such an input has no influence.
-    """
-    share = np.ones(len(target)) if weight is None else weight.astype("float64")
-    share = share / total(np.asarray(share.sum()))
-    parts = list(blocks(len(target), _WIDTH))
-    n_inputs = inputs.shape[1]
-    none = np.zeros(n_inputs)
-    center = total(
-        sum((share[some] @ inputs[some].astype("float64") for some in parts), none)
-    )
-    variance = total(
-        sum((share[some] @ (inputs[some] - center) ** 2 for some in parts), none)
-    )
-    spread = np.sqrt(variance)
-    is_constant = spread <= np.maximum(1e-6 * np.abs(center), _LEAST_SPREAD)
-    spread[is_constant] = np.inf
-    target = target.reshape(len(target), math.prod(target.shape[1:]))
-    products = np.zeros((n_inputs, n_inputs))
-    with_target = np.zeros((n_inputs, target.shape[1]))
-    away = target - total(share @ target)
-    for some in parts:
-        z = (inputs[some] - center) / spread
-        weighted = z * share[some, None]
-        products += weighted.T @ z
-        with_target += weighted.T @ away[some]
-    products, with_target = total(products), total(with_target)
-    products[np.diag_indices(n_inputs)] += _RIDGE
-    return center, spread, np.linalg.solve(products, with_target)
-
 
 # Up to this many slots per row, all slots enter the head. With more, products for slots
 # without a row take longer than gathering the rows first.
@@ -152,7 +49,8 @@ class HistoryNetwork(nn.Module):
     """Readers of all history columns, a head, and terms added to its outputs.
 
     `n_static` is the number of row features and statics, and `n_linear` that of inputs
-    of the linear part: these and the sums of the histories. 0: there is no such part.
+    of the linear part: these and the sums of the histories, which enter by their
+    logarithms with `log_sums`. 0: there is no such part.
     The offset of a row is added to the outputs at `offset_outputs`, times their
     `slope`, which is 1 until an estimator sets it; without any, rows have no offset.
     `pieces` of statics are further inputs of the first layer of the head. The `seed` is
@@ -175,6 +73,7 @@ class HistoryNetwork(nn.Module):
         seed: int = 0,
         offset_outputs: Sequence[int] = (),
         n_linear: int = 0,
+        log_sums: bool = False,
         pieces: Pieces | None = None,
         **reader_options: Any,
     ) -> None:
@@ -187,7 +86,8 @@ class HistoryNetwork(nn.Module):
         # those of other epochs.
         self.register_buffer("shift", None, persistent=False)
         self.n_static = n_static
-        self.linear = LinearPart(n_linear, n_outputs) if n_linear else None
+        n_logs = n_linear - n_static if log_sums else 0
+        self.linear = LinearPart(n_linear, n_outputs, n_logs) if n_linear else None
         generator = new_generator(seed)
         self.readers = nn.ModuleList(
             HistoryReader(

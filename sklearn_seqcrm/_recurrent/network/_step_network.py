@@ -21,7 +21,8 @@ from sklearn_seqcrm._recurrent.data import (
 )
 from sklearn_seqcrm._recurrent.network._cells import Affine, State
 from sklearn_seqcrm._recurrent.network._layers import Linear
-from sklearn_seqcrm._recurrent.network._module import FAR, HistoryNetwork
+from sklearn_seqcrm._recurrent.network._linear_part import log_sums
+from sklearn_seqcrm._recurrent.network._module import HistoryNetwork
 from sklearn_seqcrm._recurrent.network._poolings import EventPooling, order_poolings
 from sklearn_seqcrm._recurrent.network._reader import HistoryReader, RecurrentState
 from sklearn_seqcrm._recurrent.network._static_pieces import StaticPieces
@@ -262,8 +263,10 @@ class StepHead:
         self._slope = None if network.slope is None else network.slope.numpy()
         self._linear = None
         if (part := network.linear) is not None:
+            names = "center", "spread", "low", "high"
+            scaling = [getattr(part.scaled, name).numpy() for name in names]
             weight = part.weights.weight.detach().numpy().T
-            self._linear = part.center.numpy(), part.spread.numpy(), weight
+            self._linear = part.scaled.n_logs, *scaling, weight
 
     def outputs(
         self,
@@ -292,9 +295,9 @@ class StepHead:
             assert offset is not None
             outputs = outputs + offset * self._slope
         if self._linear is not None:
-            center, spread, weight = self._linear
-            away = (linear_inputs - center) / spread
-            outputs = outputs + np.minimum(np.maximum(away, -FAR), FAR) @ weight
+            n_logs, center, spread, low, high, weight = self._linear
+            away = (log_sums(linear_inputs, n_logs) - center) / spread
+            outputs = outputs + np.minimum(np.maximum(away, low), high) @ weight
         return outputs
 
 

@@ -31,6 +31,7 @@ class LogMean(Number):
     """
 
     offset_parameters = (0,)
+    is_linear = has_log_link = True
     adjusts = True
     lowers_rate = True
     spread: np.ndarray  # (k,): standard deviation of encoded targets, at least 1
@@ -111,6 +112,12 @@ class Poisson(LogMean):
     def _loss_of(self, outputs: Tensor, target: Tensor) -> Tensor:
         return nn.functional.poisson_nll_loss(outputs, target, reduction="none")
 
+    def linear_terms(
+        self, outputs: np.ndarray, target: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        mean, target = np.exp(outputs), target.reshape(outputs.shape)
+        return mean - target * outputs, mean - target, mean
+
 
 class Gamma(LogMean):
     """The mean of amounts with a constant coefficient of variation.
@@ -140,6 +147,12 @@ class Gamma(LogMean):
 
     def _loss_of(self, outputs: Tensor, target: Tensor) -> Tensor:
         return target * _exp(-outputs) + outputs
+
+    def linear_terms(
+        self, outputs: np.ndarray, target: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        ratio = target.reshape(outputs.shape) * np.exp(-outputs)
+        return ratio + outputs, 1 - ratio, ratio
 
 
 def _exp(numbers: Tensor) -> Tensor:

@@ -216,6 +216,12 @@ class SquaredError(Number):
         """Return the means: 0 for all rows, and not for those of one treatment."""
         return column_means(target, weight)
 
+    def linear_terms(
+        self, outputs: np.ndarray, target: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        error = outputs - target.reshape(outputs.shape)
+        return error**2 / 2, error, np.ones_like(error)
+
     def _loss_of(self, outputs: Tensor, target: Tensor) -> Tensor:
         return nn.functional.mse_loss(outputs, target, reduction="none")
 

@@ -31,9 +31,10 @@ class Objective(nn.Module, ABC):
     """
 
     name: ClassVar[str]  # of the loss
-    # Whether outputs are means in the unit of the targets, so that the network adds a
-    # linear part.
+    # Whether outputs are means in the unit of the targets, or logarithms of means, so
+    # that the network adds a linear part.
     is_linear: ClassVar[bool] = False
+    has_log_link: ClassVar[bool] = False  # whether they are logarithms of means
     # Whether the learning rate falls at the end of a training without validation rows,
     # because a single row may have a gradient so large that the loss jumps.
     lowers_rate: ClassVar[bool] = False
@@ -85,11 +86,21 @@ class Objective(nn.Module, ABC):
         return np.zeros(self.n_outputs)
 
     def linear_target(self, target: np.ndarray) -> np.ndarray:
-        """Return targets of the linear part for each output, (n,) or (n, n_outputs).
+        """Return targets of the linear part, (n,) or (n, k), for the first k outputs.
 
-        Only objectives with `is_linear` have one. `target` are encoded targets.
+        `target` are encoded targets.
         """
         return target
+
+    def linear_terms(
+        self, outputs: np.ndarray, target: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return a loss, and its first and second derivative by the outputs, (n, k).
+
+        From outputs (n, k) and what `linear_target` returns. The linear part starts at
+        the least mean of this loss. Only objectives with `is_linear` have it.
+        """
+        raise NotImplementedError
 
     def strata(self, target: Any) -> np.ndarray | None:
         """Return groups with rows in training and in validation, if possible, (n,).

@@ -427,6 +427,7 @@ _OPERATORS: dict[Any, str] = {
     np.sqrt: "Sqrt",
     np.sinh: "Sinh",
     np.tanh: "Tanh",
+    np.arcsinh: "Asinh",
     np.maximum: "Max",
     np.minimum: "Min",
     np.less: "Less",

@@ -18,7 +18,7 @@ from sklearn_seqcrm._recurrent.objectives._weights import has_weight, with_weigh
 from sklearn_seqcrm._treatments import encode_treatments, label_array, read_treatments
 
 # Attributes of the class of an objective; they depend on its loss only.
-_OF_A_LOSS = "name", "is_linear", "lowers_rate", "adjusts", "shifts"
+_OF_A_LOSS = "name", "is_linear", "has_log_link", "lowers_rate", "adjusts", "shifts"
 
 
 @dataclass(frozen=True)
@@ -143,10 +143,13 @@ class OutcomesByTreatment(Objective):
         return target[:, 1]
 
     def linear_target(self, target: np.ndarray) -> np.ndarray:
-        """Return the outcome for the mean, and 0 for the differences."""
-        found = np.zeros((len(target), self.n_outputs), target.dtype)
-        found[:, 0] = target[:, 0]
-        return found
+        """Return the outcome, which is that of the mean over the treatments."""
+        return target[:, 0]
+
+    def linear_terms(
+        self, outputs: np.ndarray, target: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return self.of_one.linear_terms(outputs, target)
 
     # Outputs ----------------------------------------------------------------------
 

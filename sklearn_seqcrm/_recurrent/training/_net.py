@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -28,10 +29,10 @@ from sklearn_seqcrm._recurrent.network import (
     RandomInTraining,
     isolated_torch_settings,
     new_generator,
-    ridge,
 )
 from sklearn_seqcrm._recurrent.training._averaging import LastStep
 from sklearn_seqcrm._recurrent.training._callbacks import Interrupted
+from sklearn_seqcrm._recurrent.training._linear_start import linear_start
 from sklearn_seqcrm._recurrent.training._prefetch import prefetched
 from sklearn_seqcrm._recurrent.training._threads import end_if_stopped, run_in_threads
 
@@ -103,22 +104,40 @@ class HistoryNet(NeuralNet):
         return np.concatenate([rows for parts in plan for rows in parts])
 
     def start_linear_part(self, data: RowData) -> None:
-        """Initialize the linear part by a ridge regression on the training rows."""
-        linear = self.module_.linear
-        if linear is not None:
-            data = self.ranks.own_rows(data)
-            target = self.criterion_.linear_target(data.target)
-            inputs = data.linear_inputs
-            constant = [
-                column
-                for i, names in enumerate(self.left_out)
-                for name in names
-                for column in self.module_.columns_of_field(i, name).linear
-            ]
-            if constant:  # no influence, as a constant
-                inputs = inputs.copy()
-                inputs[:, constant] = 0
-            linear.start(*ridge(inputs, target, data.weight, self.ranks.sum))
+        """Start the linear part as a generalised linear model of the training rows.
+
+        The constants of this model replace the initial biases of its outputs.
+        """
+        module, objective = self.module_, self.criterion_
+        if module.linear is None:
+            return
+        data = self.ranks.own_rows(data)
+        target = objective.linear_target(data.target)
+        inputs = data.linear_inputs
+        constant = [
+            column
+            for i, names in enumerate(self.left_out)
+            for name in names
+            for column in module.columns_of_field(i, name).linear
+        ]
+        if constant:  # no influence, as a constant
+            inputs = inputs.copy()
+            inputs[:, constant] = 0
+        n_outputs = math.prod(target.shape[1:])
+        bias = module.head[-1].bias.detach()[:n_outputs]
+        *found, start = linear_start(
+            inputs,
+            target,
+            data.weight,
+            data.offset,
+            bias.cpu().numpy().astype("float64"),
+            objective.linear_terms,
+            n_logs=module.linear.scaled.n_logs,
+            stays_in_range=objective.has_log_link,
+            ranks=self.ranks,
+        )
+        module.linear.start(*found)
+        bias.copy_(torch.from_numpy(start.astype("float32")))
 
     def learn_shift(self, data: RowData) -> None:
         """Learn what predictions add to the outputs, if the objective shifts them."""

@@ -210,7 +210,8 @@ def export_onnx(pipeline: Pipeline, path: FilePath) -> list[Path]:
     ``moments`` (n, steps) int64: the number of the moment of each event in its row,
     equal for the events of a moment, and another one for the next moment. Get it as
     ``tensors["moments"]`` or, with several histories, ``tensors["orders_moments"]``.
-    With the loss ``"squared_error"`` there is one more input, ``sums``, which is
+    With the loss ``"squared_error"``, and with ``"poisson"`` or ``"gamma"`` if there
+    are several networks, there is one more input, ``sums``, which is
     ``tensors["sums"]``. An exposure is one of the statics, before its logarithm is
     taken. Inputs without columns are left out, such as ``codes`` if no field is
     categorical.
@@ -319,11 +320,10 @@ def _sizes_of(parts: FittedPipeline) -> Sizes:
     layouts = [one.layout for one in parts.encoders.values()]
     n_static = sum(len(layout.row_features) for layout in layouts)
     estimator = parts.estimator
-    is_linear = estimator._objective.is_linear
     return Sizes(
         tuple(f"{name}_" if several else "" for name in names),
         n_static + len(estimator._roles.statics),
-        sum(len(layout.sums) for layout in layouts) if is_linear else 0,
+        sum(len(layout.sums) for layout in layouts) if estimator._uses_sums else 0,
         getattr(estimator, "_exposure", None),
     )
 

@@ -86,7 +86,7 @@ class FittedPipeline(NamedTuple):
         frame = self.roles.select(rows, self.estimator).frame
         if self.statics is not None:
             frame = self.statics.transform(frame)
-        sums = self.estimator._objective.is_linear
+        sums = self.estimator._uses_sums
         return read_inputs(self.estimator, frame, reset=False, sums=sums)
 
     def streaming_obstacle(self) -> str | None:

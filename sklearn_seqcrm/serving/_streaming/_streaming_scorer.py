@@ -202,7 +202,7 @@ class StreamingScorer(PredictionsMixin):
                 [EventReader(network.readers[i]) for network in self._parts.networks],
                 self.max_customers,
                 self.dtype,
-                self._parts.estimator._objective.is_linear,
+                self._parts.estimator._uses_sums,
             )
             for i, (name, own) in enumerate(keys.items())
         }

@@ -5,47 +5,139 @@ import pandas as pd
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import GammaRegressor, PoissonRegressor, Ridge
+from sklearn.metrics import mean_poisson_deviance
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_seqcrm._recurrent.network._module import LinearPart, ridge
+from sklearn_seqcrm._recurrent.data import ALONE
+from sklearn_seqcrm._recurrent.network import LinearPart, log_sums
+from sklearn_seqcrm._recurrent.objectives import Gamma, Poisson, SquaredError
+from sklearn_seqcrm._recurrent.training._linear_start import linear_start
 from sklearn_seqcrm.events import EventLog
-from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
+from sklearn_seqcrm.neural_network import (
+    LSTMClassifier,
+    LSTMRegressor,
+    LSTMUpliftRegressor,
+)
 from sklearn_seqcrm.preprocessing import make_history_pipeline
 
 
+def started(inputs, target, loss=SquaredError, n_logs=0, **options):
+    """Fit the start of a linear part to encoded targets."""
+    given = {"weight": None, "offset": None, "constant": np.zeros(1)} | options
+    inputs = np.asarray(inputs, "float32")
+    return linear_start(
+        inputs,
+        np.asarray(target),
+        loss_terms=loss().linear_terms,
+        n_logs=n_logs,
+        stays_in_range=loss.has_log_link,
+        ranks=ALONE,
+        **given,
+    )
+
+
+def scaled_part(inputs, target, loss=SquaredError, n_logs=0):
+    """Return a linear part after its start."""
+    part = LinearPart(np.shape(inputs)[1], 1, n_logs)
+    part.start(*started(inputs, target, loss, n_logs)[:4])
+    return part
+
+
+EXACT = {"solver": "newton-cholesky", "tol": 1e-9}
+# Encoded targets around log means eta, and the same model of scikit-learn.
+MODELS = {
+    SquaredError: (lambda eta, rng: eta + rng.normal(size=len(eta)), None),
+    Poisson: (lambda eta, rng: rng.poisson(np.exp(eta)), PoissonRegressor),
+    Gamma: (lambda eta, rng: rng.gamma(2, np.exp(eta) / 2), GammaRegressor),
+}
+
+
+@pytest.mark.parametrize("n_logs", [0, 2])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_ridge_is_that_of_scikit_learn(weighted):
+@pytest.mark.parametrize("loss", MODELS)
+def test_it_starts_as_the_models_of_scikit_learn(loss, weighted, n_logs):
     rng = np.random.default_rng(0)
     n = 20_000  # several blocks
     inputs = (rng.normal(size=(n, 3)) * [1, 1e-4, 1e6] + [0, 1, 5e6]).astype("float32")
-    target = inputs @ [1, 3e3, 2e-6] + rng.normal(size=n)
+    raw = inputs.astype("float64")
+    if n_logs:
+        raw[:, 1:] = np.arcsinh(10 * raw[:, 1:])
+    scaler = StandardScaler()
+    draw, model = MODELS[loss]
     weight = rng.integers(0, 4, n).astype(float) if weighted else None
-    scaler = StandardScaler().fit(inputs.astype("float64"), sample_weight=weight)
-    share = 0.05 * (n if weight is None else weight.sum())
-    expected = Ridge(share).fit(
-        scaler.transform(inputs.astype("float64")), target, sample_weight=weight
+    z = scaler.fit_transform(raw, sample_weight=weight)
+    targets = np.stack([draw(z @ w, rng) for w in ([1, 0.5, 0], [0, -1, 0.5])], axis=1)
+    if model is None:
+        model = Ridge(0.05 * (n if weight is None else weight.sum()))
+    else:
+        model = model(alpha=0.05, **EXACT)
+    found = started(inputs, targets, loss, n_logs, weight=weight, constant=np.zeros(2))
+    assert_allclose(found.center, scaler.mean_, rtol=1e-6)
+    assert_allclose(found.spread, scaler.scale_, rtol=1e-6)
+    for k, target in enumerate(targets.T):
+        model.fit(z, target, sample_weight=weight)
+        assert_allclose(found.weights[:, k], model.coef_, rtol=1e-5, atol=1e-6)
+        assert_allclose(found.constant[k], model.intercept_, rtol=1e-5, atol=1e-6)
+    ends = [[-1000] * 3, [1000] * 3] if loss is SquaredError else [z.min(0), z.max(0)]
+    assert_allclose(found.bounds, ends, rtol=1e-6)
+
+
+def test_an_offset_is_that_of_rates():
+    """Counts over an exposure are rates whose weight is the exposure."""
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(5_000, 2)).astype("float32")
+    exposure = rng.uniform(0.2, 3, size=5_000)
+    target = rng.poisson(exposure * np.exp(inputs @ [0.5, -1]))
+    z = StandardScaler().fit_transform(inputs.astype("float64"))
+    expected = PoissonRegressor(alpha=0.05 / exposure.mean(), **EXACT).fit(
+        z, target / exposure, sample_weight=exposure
     )
-    center, spread, weights = ridge(inputs, np.stack([target, -target], axis=1), weight)
-    assert_allclose(center, scaler.mean_, rtol=1e-6)
-    assert_allclose(spread, scaler.scale_, rtol=1e-6)
-    assert_allclose(weights.T, [expected.coef_, -expected.coef_], rtol=1e-6)
+    found = started(inputs, target, Poisson, offset=np.log(exposure))
+    assert_allclose(found.weights[:, 0], expected.coef_, rtol=1e-5)
+    assert_allclose(found.constant, expected.intercept_, rtol=1e-5)
+
+
+@pytest.mark.parametrize("loss", [Poisson, Gamma])
+def test_a_target_a_million_times_the_others(loss):
+    """The first steps of Newton's method would overflow."""
+    inputs = np.append(np.linspace(-1, 1, 50), 30)[:, None]
+    target = np.append(np.ones(50), 1e6)
+    found = started(inputs, target, loss)
+    assert np.isfinite(found.weights).all()
+    part = scaled_part(inputs, target, loss)
+    largest, beyond = part(torch.tensor([[30.0], [60.0]]))
+    assert_allclose(largest.detach(), beyond.detach(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("loss", [SquaredError, Poisson])
+def test_targets_of_0_leave_the_constant(loss):
+    inputs, target = np.arange(8.0).reshape(4, 2), np.zeros((4, 1))
+    found = started(inputs, target, loss, constant=np.array([-3.0]))
+    assert_array_equal(found.constant, [-3])
+    assert_array_equal(found.weights, np.zeros((2, 1)))
+
+
+def test_logarithms_of_sums_of_either_sign():
+    inputs = np.array([[7, 0, -500, 0.001], [7, 5, 500, 1e38]])
+    expected = [[7, 0, -np.log(1e4), 0.01], [7, np.log(100), np.log(1e4), 90.4948]]
+    for numbers in (inputs, torch.from_numpy(inputs)):
+        assert_allclose(log_sums(numbers, 3), expected, rtol=1e-4)
+    assert log_sums(inputs, 0) is inputs
 
 
 def test_a_constant_input_has_no_effect():
-    part = LinearPart(2, 1)
-    inputs = np.array([[1e6, 0], [1e6, 1], [1e6, 2]], dtype="float32")
-    part.start(*ridge(inputs, np.array([0.0, 1.0, 2.0]), None))
+    part = scaled_part([[1e6, 0], [1e6, 1], [1e6, 2]], [0.0, 1.0, 2.0])
     one, other = part(torch.tensor([[1e6, 1.0], [0.0, 1.0]]))
     assert one == other
 
 
+@pytest.mark.parametrize("n_logs", [0, 2])
 @pytest.mark.parametrize("tiny", [4e-45, 1e-30])
-def test_sums_that_underflow_have_no_effect(tiny):
+def test_sums_that_underflow_have_no_effect(tiny, n_logs):
     """A sum over events of long ago, and a later row with a recent event."""
-    part = LinearPart(2, 1)
     inputs = np.array([[0, 0], [tiny, 1], [0, 2]], dtype="float32")
-    part.start(*ridge(inputs, np.array([0.0, 1.0, 2.0]), None))
+    part = scaled_part(inputs, [0.0, 1.0, 2.0], Poisson if n_logs else SquaredError)
     assert part(torch.from_numpy(inputs)).isfinite().all()
     one, other = part(torch.tensor([[50.0, 1.0], [0.0, 1.0]]))
     assert one == other
@@ -99,19 +191,59 @@ def test_sums_are_those_of_the_raw_numbers():
 
 
 @pytest.mark.parametrize(
-    ("model", "has_one"),
+    ("model", "have_one"),
     [
-        (LSTMClassifier(), False),
-        (LSTMRegressor(), True),
-        (LSTMRegressor(loss="absolute_error", n_networks=1), False),
-        (LSTMRegressor(loss="poisson", n_networks=1), False),
+        (LSTMClassifier(), [False, False, False]),
+        (LSTMRegressor(), [True, True, True]),
+        (LSTMRegressor(loss="absolute_error"), [False, False, False]),
+        (LSTMRegressor(loss="poisson"), [False, True, False]),
+        (LSTMRegressor(loss="gamma"), [False, True, False]),
+        (LSTMRegressor(loss="quantile"), [False, False, False]),
     ],
 )
-def test_only_squared_errors_have_a_linear_part(model, has_one):
+def test_models_of_means_have_a_linear_part(model, have_one):
     X = buyers(np.ones((4, 3)))
-    model.set_params(max_epochs=1, hidden_size=2, random_state=0)
-    fitted = make_history_pipeline(model).fit(X, [0, 1, 0, 1])[-1]
-    module = fitted.net_.module_
-    assert (module.linear is not None) == has_one
-    head = module.head[0].in_features - sum(r.output_size for r in module.readers)
-    assert fitted._n_static - head == 4 * has_one
+    model.set_params(max_epochs=1, hidden_size=2, n_networks=3, random_state=0)
+    fitted = make_history_pipeline(model).fit(X, [1, 2, 1, 2])[-1]
+    modules = [net.module_ for net in fitted.nets_]
+    assert [one.linear is not None for one in modules] == have_one
+    n_sums = 4 if any(have_one) else 0  # half-lives of a field
+    for module in modules:
+        pooled = sum(reader.output_size for reader in module.readers)
+        assert fitted._n_static - (module.head[0].in_features - pooled) == n_sums
+
+
+def test_counts_of_very_different_size():
+    """The linear part knows that a customer a thousand times as large buys as much."""
+    rng = np.random.default_rng(0)
+    amounts = np.exp(2.5 * rng.normal(size=(400, 1)) + 0.1 * rng.normal(size=(400, 3)))
+    X, y = buyers(amounts), rng.poisson(10 * amounts.sum(axis=1))
+    model = LSTMRegressor(loss="poisson", max_epochs=5, n_networks=2, random_state=0)
+    fitted = make_history_pipeline(model).fit(X[:300], y[:300])
+    outputs = fitted[-1]._outputs(fitted[:-1].transform(X[300:]))
+    without, with_part = (
+        mean_poisson_deviance(y[300:], y[:300].mean() * np.exp(one[:, 0]))
+        for one in outputs
+    )
+    print(without, with_part)
+    assert with_part < 0.25 * without
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "poisson"])
+def test_it_starts_alike_for_all_treatments(loss):
+    """The first output is the mean over the treatments, the second a difference."""
+    rng = np.random.default_rng(0)
+    amounts = np.exp(rng.normal(size=(100, 3)))
+    model = make_history_pipeline(
+        LSTMUpliftRegressor(
+            loss=loss, max_epochs=1, learning_rate=1e-9, n_networks=2, random_state=0
+        )
+    )
+    model.fit(
+        buyers(amounts),
+        amounts.sum(axis=1),
+        estimator__treatment=rng.integers(0, 2, 100),
+    )
+    mean, difference = model[-1].nets_[1].module_.linear.weights.weight.detach()
+    assert mean.abs().max() > 0.01
+    assert difference.abs().max() < 1e-6

@@ -145,14 +145,6 @@ def test_rows_without_weight_add_no_treatment():
     assert_array_equal(target[ARMS == "mail", 1], 1)
 
 
-def test_the_linear_part_starts_alike_for_all_treatments():
-    objective, target = learned(LOSSES["squared_error"](), AMOUNTS)
-    assert objective.is_linear
-    of_outputs = objective.linear_target(target)
-    for one in objective._by_treatment(of_outputs):
-        assert_array_equal(one[:, 0], target[:, 0])
-
-
 def test_later_calls_have_the_treatments_of_the_first():
     objective, _ = learned(Classes(), CLASSES)
     few = objective.read(TreatedOutcomes(CLASSES[:9], np.repeat("mail", 9)))
