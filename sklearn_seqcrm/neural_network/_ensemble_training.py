@@ -155,7 +155,7 @@ class EnsembleTraining:
                 describe_validation(model, data, valid, len(first.data))
                 data = scale_to_mean_weight(data)
                 valid = None if valid is None else scale_to_mean_weight(valid)
-                # The ridge regression must not see the rows that decide when to stop.
+                # The linear part must not see the rows that decide when to stop.
                 if not is_continuation:
                     net.start_linear_part(data)
                 net.module_.set_shift(None)  # of the last fit, in validation losses

@@ -221,9 +221,9 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
 
     **Poisson and gamma**: every second of several networks has a linear part in the
     logarithm of the mean, which takes logarithms of the sums, and bounds its inputs by
-    those of training. It starts as a Poisson or gamma regression. A single network has
-    none: `n_networks` of 2 or more is for counts that differ much between customers.
-    `predict` returns ``c * mean``. The calibration factor
+    those of the first training. It starts as a Poisson or gamma regression. A single
+    network has none: set `n_networks` to 2 or more if counts differ much between
+    customers. `predict` returns ``c * mean``. The calibration factor
     ``c``, one number close to 1, is learned at the end of `fit` from all rows. With
     it, as at the minimum of the loss, their predictions add up to their targets (gamma:
     targets over predictions have the mean 1), to about 1e-6 of the total.

@@ -79,10 +79,23 @@ class ScaledInputs(nn.Module):
         for name, value in {"center": 0, "spread": 1, "low": 0, "high": 0}.items():
             self.register_buffer(name, float32_tensor(np.full(n_inputs, value)))
 
-    def forward(self, inputs: Array) -> Array:
+    def forward(self, inputs: Tensor) -> Tensor:
         """Return scaled inputs, (n, n_inputs)."""
-        away = (log_sums(inputs, self.n_logs) - self.center) / self.spread
-        return torch.clamp(away, self.low, self.high)
+        return scale_inputs(
+            inputs, self.n_logs, self.center, self.spread, self.low, self.high
+        )
+
+
+def scale_inputs(
+    inputs: Array, n_logs: int, center: Array, spread: Array, low: Array, high: Array
+) -> Array:
+    """Return standardised inputs (..., n_inputs) between `low` and `high`.
+
+    The last `n_logs` of them enter by their logarithms.
+    """
+    xp = array_namespace(inputs)
+    away = (log_sums(inputs, n_logs) - center) / spread
+    return xp.minimum(xp.maximum(away, low), high)
 
 
 def log_sums(inputs: Array, n_logs: int) -> Array:

@@ -50,7 +50,7 @@ class HistoryNetwork(nn.Module):
 
     `n_static` is the number of row features and statics, and `n_linear` that of inputs
     of the linear part: these and the sums of the histories, which enter by their
-    logarithms with `log_sums`. 0: there is no such part.
+    logarithms with `takes_logs`. 0: there is no such part.
     The offset of a row is added to the outputs at `offset_outputs`, times their
     `slope`, which is 1 until an estimator sets it; without any, rows have no offset.
     `pieces` of statics are further inputs of the first layer of the head. The `seed` is
@@ -73,7 +73,7 @@ class HistoryNetwork(nn.Module):
         seed: int = 0,
         offset_outputs: Sequence[int] = (),
         n_linear: int = 0,
-        log_sums: bool = False,
+        takes_logs: bool = False,
         pieces: Pieces | None = None,
         **reader_options: Any,
     ) -> None:
@@ -86,7 +86,7 @@ class HistoryNetwork(nn.Module):
         # those of other epochs.
         self.register_buffer("shift", None, persistent=False)
         self.n_static = n_static
-        n_logs = n_linear - n_static if log_sums else 0
+        n_logs = n_linear - n_static if takes_logs else 0
         self.linear = LinearPart(n_linear, n_outputs, n_logs) if n_linear else None
         generator = new_generator(seed)
         self.readers = nn.ModuleList(

@@ -21,7 +21,7 @@ from sklearn_seqcrm._recurrent.data import (
 )
 from sklearn_seqcrm._recurrent.network._cells import Affine, State
 from sklearn_seqcrm._recurrent.network._layers import Linear
-from sklearn_seqcrm._recurrent.network._linear_part import log_sums
+from sklearn_seqcrm._recurrent.network._linear_part import scale_inputs
 from sklearn_seqcrm._recurrent.network._module import HistoryNetwork
 from sklearn_seqcrm._recurrent.network._poolings import EventPooling, order_poolings
 from sklearn_seqcrm._recurrent.network._reader import HistoryReader, RecurrentState
@@ -295,9 +295,8 @@ class StepHead:
             assert offset is not None
             outputs = outputs + offset * self._slope
         if self._linear is not None:
-            n_logs, center, spread, low, high, weight = self._linear
-            away = (log_sums(linear_inputs, n_logs) - center) / spread
-            outputs = outputs + np.minimum(np.maximum(away, low), high) @ weight
+            *scaling, weight = self._linear
+            outputs = outputs + scale_inputs(linear_inputs, *scaling) @ weight
         return outputs
 
 

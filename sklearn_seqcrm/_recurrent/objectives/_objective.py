@@ -85,12 +85,15 @@ class Objective(nn.Module, ABC):
         """
         return np.zeros(self.n_outputs)
 
-    def linear_target(self, target: np.ndarray) -> np.ndarray:
-        """Return targets of the linear part, (n,) or (n, k), for the first k outputs.
+    def linear_target(
+        self, target: np.ndarray, constants: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return targets of the linear part, and what is added to its outputs, (n,).
 
-        `target` are encoded targets.
+        The targets, (n,) or (n, k), are those of the first k outputs. `target` are
+        encoded targets, and `constants` (n_outputs,) the best constant outputs.
         """
-        return target
+        return target, np.zeros(len(target))
 
     def linear_terms(
         self, outputs: np.ndarray, target: np.ndarray

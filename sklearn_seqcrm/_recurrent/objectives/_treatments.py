@@ -142,9 +142,13 @@ class OutcomesByTreatment(Objective):
     def strata(self, target: Any) -> np.ndarray:
         return target[:, 1]
 
-    def linear_target(self, target: np.ndarray) -> np.ndarray:
-        """Return the outcome, which is that of the mean over the treatments."""
-        return target[:, 0]
+    def linear_target(
+        self, target: np.ndarray, constants: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the outcomes, and what constants add to the mean over treatments."""
+        of_arms = np.ravel(self._by_treatment(constants[None]))  # (n_arms,)
+        added = of_arms - constants[0]
+        return target[:, 0], added[target[:, 1].astype("int64")]
 
     def linear_terms(
         self, outputs: np.ndarray, target: np.ndarray

@@ -10,10 +10,8 @@ import numpy as np
 from sklearn_seqcrm._ragged import blocks
 from sklearn_seqcrm._recurrent.data import Ranks
 from sklearn_seqcrm._recurrent.network import log_sums
+from sklearn_seqcrm._recurrent.objectives import Objective
 
-# Loss of each output, (n, k), and its first and second derivative, from outputs (n, k)
-# and encoded targets, (n,) or (n, k).
-LossTerms = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, ...]]
 # Sums of the loss terms at some coefficients (m, k): the loss (k,), its gradient
 # (m, k), and its matrices of second derivatives, (k, m, m).
 Sums = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -28,6 +26,7 @@ _FAR = 1000.0
 # Decayed sums of events long ago underflow. Ratios of float32 to this are finite.
 _LEAST_SPREAD = float(np.sqrt(np.finfo("float32").tiny))
 _WIDTH = 64  # approximate number of temporary values per row
+# Counts of different size take some ten steps, and a few halvings of the first ones.
 _MOST_STEPS, _MOST_HALVINGS = 50, 30
 _LEAST_FALL = 1e-12  # of the loss of standardised targets in a step
 
@@ -50,26 +49,26 @@ def linear_start(
     weight: np.ndarray | None,
     offset: np.ndarray | None,
     constant: np.ndarray,
-    loss_terms: LossTerms,
+    objective: Objective,
     n_logs: int,
-    stays_in_range: bool,
     ranks: Ranks,
 ) -> LinearStart:
     """Fit a generalised linear model with a ridge penalty.
 
     For each output it minimises ``mean(loss(c + w @ z + offset)) + 0.025 * w @ w``
-    with standardised inputs z, by Newton's method. The last `n_logs` inputs enter by
-    their logarithms. With `stays_in_range`, no input is beyond those of the rows.
+    with standardised inputs z, by Newton's method. The loss is that of
+    ``objective.linear_terms``. The last `n_logs` inputs enter by their logarithms.
 
     Inputs (n, n_inputs), float32, are finite numbers on any scale, targets have the
     shape (n,) or (n, k), and `weight` (n,) are weights of the rows; None: equal ones.
-    `constant` (k,) is c before the first step, and afterwards if all targets are 0. The
-    rows are those of this rank.
+    `offset` (n,) or None: 0. `constant` (k,) is c before the first step, and afterwards
+    if all targets are 0. The rows are those of this rank.
     """
     share = np.ones(len(inputs)) if weight is None else weight.astype("float64")
     share = share / ranks.sum(np.asarray(share.sum()))
     center, spread, bounds = _scaling(inputs, share, n_logs, ranks)
-    if not stays_in_range:
+    # The exponential of an extrapolation may be any number.
+    if not objective.has_log_link:
         bounds = np.full((inputs.shape[1], 2), [-_FAR, _FAR]).T
     m, k = 1 + inputs.shape[1], len(constant)
 
@@ -82,7 +81,7 @@ def linear_start(
             outputs = z @ coefficients
             if offset is not None:
                 outputs += offset[some, None]
-            terms = loss_terms(outputs, target[some])
+            terms = objective.linear_terms(outputs, target[some])
             of_rows, first, second = (share[some, None] * one for one in terms)
             loss += of_rows.sum(axis=0)
             gradient += z.T @ first
@@ -98,7 +97,7 @@ def linear_start(
     coefficients = np.vstack([constant, np.zeros((m - 1, k))])
     # Trial steps may be so long that exponentials overflow.
     with np.errstate(over="ignore", invalid="ignore"):
-        coefficients = _minimum(sums_at, coefficients, is_fitted)
+        coefficients = _minimum(sums_at, coefficients, is_fitted, ranks)
     return LinearStart(center, spread, bounds, coefficients[1:], coefficients[0])
 
 
@@ -137,16 +136,19 @@ def _minimum(
     sums_at: Callable[[np.ndarray], Sums],
     coefficients: np.ndarray,
     is_fitted: np.ndarray,
+    ranks: Ranks,
 ) -> np.ndarray:
     """Return the coefficients (m, k) with the least loss, by Newton's method.
 
-    The k outputs are separate: a step of one is halved while its loss would rise. Those
-    that are not `is_fitted` (k,) keep their coefficients.
+    The k outputs are separate: a step of one is halved while its loss would rise, and
+    it stops where no step lowers the loss. Those that are not `is_fitted` (k,) keep
+    their coefficients.
     """
     loss, gradient, curvature = sums_at(coefficients)
     moves = is_fitted
     for _ in range(_MOST_STEPS):
-        step = np.linalg.solve(curvature, gradient.T[:, :, None])[:, :, 0].T  # (m, k)
+        # Ranks may differ in the last bit.
+        step = ranks.agree(_newton_step(gradient, curvature))
         moves = moves & ((gradient * step).sum(axis=0) > _LEAST_FALL)
         if not moves.any():
             break
@@ -158,7 +160,16 @@ def _minimum(
                 break
             step[:, rises] /= 2
         else:
-            break
+            moves = moves & ~rises
+            step[:, rises] = 0
         coefficients = coefficients - step
         loss, gradient, curvature = found
     return coefficients
+
+
+def _newton_step(gradient: np.ndarray, curvature: np.ndarray) -> np.ndarray:
+    """Return the coefficients (m, k) to subtract; NaN if they are not defined."""
+    try:
+        return np.linalg.solve(curvature, gradient.T[:, :, None])[:, :, 0].T
+    except np.linalg.LinAlgError:  # of numbers so large that the penalty is rounded off
+        return np.full_like(gradient, np.nan)

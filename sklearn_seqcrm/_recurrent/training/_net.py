@@ -112,32 +112,34 @@ class HistoryNet(NeuralNet):
         if module.linear is None:
             return
         data = self.ranks.own_rows(data)
-        target = objective.linear_target(data.target)
+        bias = module.head[-1].bias.detach()
+        constants = bias.cpu().numpy().astype("float64")
+        target, offset = objective.linear_target(data.target, constants)
+        if data.offset is not None:
+            offset = offset + data.offset
         inputs = data.linear_inputs
-        constant = [
+        unused = [
             column
             for i, names in enumerate(self.left_out)
             for name in names
             for column in module.columns_of_field(i, name).linear
         ]
-        if constant:  # no influence, as a constant
+        if unused:  # constants have no influence
             inputs = inputs.copy()
-            inputs[:, constant] = 0
-        n_outputs = math.prod(target.shape[1:])
-        bias = module.head[-1].bias.detach()[:n_outputs]
-        *found, start = linear_start(
+            inputs[:, unused] = 0
+        k = math.prod(target.shape[1:])
+        *found, constant = linear_start(
             inputs,
             target,
             data.weight,
-            data.offset,
-            bias.cpu().numpy().astype("float64"),
-            objective.linear_terms,
-            n_logs=module.linear.scaled.n_logs,
-            stays_in_range=objective.has_log_link,
-            ranks=self.ranks,
+            offset,
+            constants[:k],
+            objective,
+            module.linear.scaled.n_logs,
+            self.ranks,
         )
         module.linear.start(*found)
-        bias.copy_(torch.from_numpy(start.astype("float32")))
+        bias[:k] = torch.from_numpy(constant.astype("float32"))
 
     def learn_shift(self, data: RowData) -> None:
         """Learn what predictions add to the outputs, if the objective shifts them."""

@@ -1,5 +1,7 @@
 """The linear part beside the head, against scikit-learn and known sums."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,6 +22,7 @@ from sklearn_seqcrm.neural_network import (
     LSTMUpliftRegressor,
 )
 from sklearn_seqcrm.preprocessing import make_history_pipeline
+from sklearn_seqcrm.targets import future_count
 
 
 def started(inputs, target, loss=SquaredError, n_logs=0, **options):
@@ -29,9 +32,8 @@ def started(inputs, target, loss=SquaredError, n_logs=0, **options):
     return linear_start(
         inputs,
         np.asarray(target),
-        loss_terms=loss().linear_terms,
+        objective=loss(),
         n_logs=n_logs,
-        stays_in_range=loss.has_log_link,
         ranks=ALONE,
         **given,
     )
@@ -99,15 +101,25 @@ def test_an_offset_is_that_of_rates():
 
 
 @pytest.mark.parametrize("loss", [Poisson, Gamma])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning:sklearn")
 def test_a_target_a_million_times_the_others(loss):
-    """The first steps of Newton's method would overflow."""
+    """Whole steps of Newton's method would overflow."""
     inputs = np.append(np.linspace(-1, 1, 50), 30)[:, None]
     target = np.append(np.ones(50), 1e6)
+    model = MODELS[loss][1](alpha=0.05, **EXACT)
+    model.fit(StandardScaler().fit_transform(inputs), target)
     found = started(inputs, target, loss)
-    assert np.isfinite(found.weights).all()
-    part = scaled_part(inputs, target, loss)
-    largest, beyond = part(torch.tensor([[30.0], [60.0]]))
-    assert_allclose(largest.detach(), beyond.detach(), rtol=1e-6)
+    assert_allclose(found.weights[0], model.coef_, rtol=1e-5)
+    assert_allclose(found.constant[0], model.intercept_, rtol=1e-5)
+
+
+@pytest.mark.parametrize("loss", [Poisson, Gamma])
+def test_no_input_is_beyond_those_of_training(loss):
+    inputs = np.linspace(-1, 1, 50)[:, None]
+    part = scaled_part(inputs, np.exp(inputs[:, 0]), loss)
+    low, least, largest, high = part(torch.tensor([[-9.0], [-1.0], [1.0], [9.0]]))
+    assert_allclose([low.item(), high.item()], [least.item(), largest.item()], 1e-6)
+    assert largest - least > 1
 
 
 @pytest.mark.parametrize("loss", [SquaredError, Poisson])
@@ -199,14 +211,17 @@ def test_sums_are_those_of_the_raw_numbers():
         (LSTMRegressor(loss="poisson"), [False, True, False]),
         (LSTMRegressor(loss="gamma"), [False, True, False]),
         (LSTMRegressor(loss="quantile"), [False, False, False]),
+        (LSTMRegressor(loss="poisson", n_networks=1), [False]),
+        (LSTMRegressor(n_networks=1), [True]),
     ],
 )
 def test_models_of_means_have_a_linear_part(model, have_one):
     X = buyers(np.ones((4, 3)))
-    model.set_params(max_epochs=1, hidden_size=2, n_networks=3, random_state=0)
+    model.set_params(max_epochs=1, hidden_size=2, n_networks=len(have_one))
     fitted = make_history_pipeline(model).fit(X, [1, 2, 1, 2])[-1]
     modules = [net.module_ for net in fitted.nets_]
     assert [one.linear is not None for one in modules] == have_one
+    assert fitted._uses_sums == any(have_one)
     n_sums = 4 if any(have_one) else 0  # half-lives of a field
     for module in modules:
         pooled = sum(reader.output_size for reader in module.readers)
@@ -225,25 +240,112 @@ def test_counts_of_very_different_size():
         mean_poisson_deviance(y[300:], y[:300].mean() * np.exp(one[:, 0]))
         for one in outputs
     )
-    print(without, with_part)
     assert with_part < 0.25 * without
+
+
+def test_networks_of_all_rows_alternate():
+    """The first training, with rows set aside, has one network."""
+    rng = np.random.default_rng(0)
+    events = pd.DataFrame({"who": rng.integers(0, 60, 900)})
+    events["day"] = pd.Timestamp("2024-01-01") + pd.to_timedelta(
+        rng.uniform(0, 200, 900), unit="D"
+    )
+    log = EventLog(events, "who", "day", observed_until="2024-07-20")
+    X = log.snapshots(pd.date_range("2024-03-01", periods=5, freq="20D"))
+    model = make_history_pipeline(
+        LSTMRegressor(loss="poisson", max_epochs=2, hidden_size=2, n_networks=3)
+    )
+    fitted = model.fit(X, future_count(X, "20D"))[-1]
+    assert fitted.validation_["n_epochs"]
+    parts = [net.module_.linear is not None for net in fitted.nets_]
+    assert parts == [False, True, False]
+
+
+STARTED = {
+    "max_epochs": 1,
+    "learning_rate": 1e-9,
+    "early_stopping": False,
+    "n_networks": 2,
+    "random_state": 0,
+}
+
+
+@pytest.mark.parametrize("loss", [SquaredError, Poisson])
+def test_an_estimator_starts_with_its_weights_and_exposure(loss):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 3)).astype("float32")
+    X[:, 0] = np.exp(X[:, 0])
+    weight = rng.integers(1, 5, 400).astype(float)
+    exposure = X[:, 0].astype("float64") if loss is Poisson else np.ones(400)
+    y = rng.poisson(exposure * np.exp(1 + X[:, 1] - X[:, 2]))
+    y[weight == 4] += 3  # so that weights matter
+    options = {"exposure": 0} if loss is Poisson else {}
+    model = LSTMRegressor(loss=loss.name, **STARTED, **options)
+    model.fit(X, y, sample_weight=weight)
+    objective, module = model._objective, model.nets_[1].module_
+    used = X[:, 1:] if loss is Poisson else X
+    z = StandardScaler().fit_transform(used.astype("float64"), sample_weight=weight)
+    target = objective.encode(y.astype(float), weight).astype("float64")
+    if loss is Poisson:
+        relative = exposure / exposure.mean()
+        expected = PoissonRegressor(
+            alpha=0.05 * weight.sum() / (weight @ relative), **EXACT
+        )
+        expected.fit(z, target / relative, sample_weight=weight * relative)
+    else:
+        expected = Ridge(0.05 * weight.sum()).fit(z, target, sample_weight=weight)
+    weights, bias = module.linear.weights.weight, module.head[-1].bias
+    assert_allclose(weights.detach()[0], expected.coef_, rtol=1e-3, atol=1e-3)
+    assert_allclose(bias.detach(), expected.intercept_, rtol=1e-3, atol=1e-3)
+
+
+def test_a_target_without_events_starts_as_before():
+    X = np.random.default_rng(0).normal(size=(100, 2))
+    y = np.column_stack([np.arange(100) % 5, np.zeros(100)])
+    model = LSTMRegressor(loss="poisson", **STARTED).fit(X, y)
+    first, second = (net.module_ for net in model.nets_)
+    assert_allclose(second.head[-1].bias[1].item(), np.log(0.5 / 100), rtol=1e-4)
+    assert_allclose(first.head[-1].bias.detach()[1], second.head[-1].bias.detach()[1])
+    assert second.linear.weights.weight[1].abs().max() < 1e-6
+
+
+def test_fields_that_are_left_out_have_no_weights():
+    amounts = np.exp(np.random.default_rng(0).normal(size=(100, 3)))
+    X, y = buyers(amounts), amounts.sum(axis=1)
+    pipeline = make_history_pipeline(LSTMRegressor(loss="poisson", **STARTED)).fit(X, y)
+    model = pipeline[-1]
+    net, data = model.nets_[1], model._read_to_predict(pipeline[:-1].transform(X)).data
+    data = replace(data, target=model._objective.encode(y, None))
+    columns = net.module_.columns_of_field(0, "spend").linear
+    weights = net.module_.linear.weights.weight
+    assert weights[0, columns].abs().max() > 0.01
+    net.left_out = [["spend"]]
+    net.start_linear_part(data)
+    assert_array_equal(weights.detach()[0, columns], np.zeros(len(columns)))
 
 
 @pytest.mark.parametrize("loss", ["squared_error", "poisson"])
 def test_it_starts_alike_for_all_treatments(loss):
     """The first output is the mean over the treatments, the second a difference."""
     rng = np.random.default_rng(0)
-    amounts = np.exp(rng.normal(size=(100, 3)))
-    model = make_history_pipeline(
-        LSTMUpliftRegressor(
-            loss=loss, max_epochs=1, learning_rate=1e-9, n_networks=2, random_state=0
-        )
-    )
-    model.fit(
-        buyers(amounts),
-        amounts.sum(axis=1),
-        estimator__treatment=rng.integers(0, 2, 100),
-    )
-    mean, difference = model[-1].nets_[1].module_.linear.weights.weight.detach()
+    amounts = np.exp(0.3 * rng.normal(size=(400, 3)))
+    X, treatment = buyers(amounts), np.arange(400) % 2
+    y = amounts.sum(axis=1) * np.where(treatment == 1, 10, 1)
+    model = make_history_pipeline(LSTMUpliftRegressor(loss=loss, **STARTED))
+    model.fit(X, y, estimator__treatment=treatment)
+    estimator = model[-1]
+    module = estimator.nets_[1].module_
+    mean, difference = module.linear.weights.weight.detach()
     assert mean.abs().max() > 0.01
     assert difference.abs().max() < 1e-6
+    with torch.no_grad():
+        module.head[-1].weight.zero_()
+    _, outputs = estimator._outputs(model[:-1].transform(X))
+    for arm, own in enumerate(estimator._objective._by_treatment(outputs)):
+        rows = treatment == arm
+        if loss == "poisson":
+            own = np.exp(own)
+        found = own[rows, 0].mean() * estimator._objective.of_one.scale[0]
+        found += estimator._objective.of_one.center[0]
+        found *= 2.0 ** estimator._objective.of_one.exponent[0]
+        assert found == pytest.approx(y[rows].mean(), rel=0.1)
