@@ -152,7 +152,7 @@ def _minimum(
         moves = moves & ((gradient * step).sum(axis=0) > _LEAST_FALL)
         if not moves.any():
             break
-        step = step * moves
+        step = np.where(moves, step, 0.0)  # others may be NaN
         for _ in range(_MOST_HALVINGS):
             found = sums_at(coefficients - step)
             rises = ~(found[0] <= loss) & moves

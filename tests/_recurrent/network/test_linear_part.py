@@ -113,6 +113,16 @@ def test_a_target_a_million_times_the_others(loss):
     assert_allclose(found.constant[0], model.intercept_, rtol=1e-5)
 
 
+def test_an_exposure_of_next_to_nothing():
+    """One row has a curvature of 1e43, beside which the penalty is rounded off."""
+    rng = np.random.default_rng(0)
+    inputs, offset = rng.normal(size=(50, 3)), np.zeros(50)
+    offset[0] = -100
+    found = started(inputs, rng.gamma(2, size=50), Gamma, offset=offset)
+    assert np.isfinite(found.weights).all()
+    assert np.isfinite(found.constant).all()
+
+
 @pytest.mark.parametrize("loss", [Poisson, Gamma])
 def test_no_input_is_beyond_those_of_training(loss):
     inputs = np.linspace(-1, 1, 50)[:, None]
