@@ -298,7 +298,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
             self._learn_pieces(inputs)
         seeds = self._draw_seeds(inputs.data, is_full_data)
         if not is_continuation:
-            self._uses_sums = any(map(self._has_linear_part, range(len(seeds))))
+            self._uses_sums = any(map(objective.has_linear_part, range(len(seeds))))
             if inputs.data.sums is not None and not self._uses_sums:
                 self._n_static -= inputs.data.sums.shape[1]
                 inputs = inputs._replace(data=replace(inputs.data, sums=None))
@@ -311,7 +311,10 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
 
         def read() -> tuple[Inputs, Any]:
             reset = not self._is_continuation
-            sums = self._may_use_sums(objective) if reset else self._uses_sums
+            # How many new networks there are may depend on the rows.
+            n_known = 1 if self.n_networks == 1 else 2
+            new = any(map(objective.has_linear_part, range(n_known)))
+            sums = new if reset else self._uses_sums
             inputs = read_inputs(self, X, reset=reset, sums=sums)
             refuse_untrainable(self, inputs)
             # Types and missing values first, then lengths: an error names the cause.
@@ -428,7 +431,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
             module__category_dropout=self.category_dropout,
             module__head_sizes=tuple(int(size) for size in self.head_sizes),
             module__seed=seeds.weights,
-            module__n_linear=inputs.n_columns if self._has_linear_part(i) else 0,
+            module__n_linear=inputs.n_columns if objective.has_linear_part(i) else 0,
             module__takes_logs=objective.has_log_link,
             module__pieces=self._pieces,
             **optimizer_parameters(self),
@@ -444,22 +447,6 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
                 )
             self._start_outputs(net.module_.head[-1], inputs.data)
         return net
-
-    def _has_linear_part(self, i: int) -> bool:
-        """Return whether the i-th network has a linear part.
-
-        If outputs are logarithms, every second network has one. It is better if counts
-        differ much between customers, and may be worse by two percent if not. The mean
-        of both kinds is then no worse than that without it.
-        """
-        objective = self._objective
-        return objective.is_linear and (i % 2 == 1 or not objective.has_log_link)
-
-    def _may_use_sums(self, objective: Objective) -> bool:
-        """Return whether new networks may have a linear part, before rows are read."""
-        return objective.is_linear and not (
-            objective.has_log_link and self.n_networks == 1
-        )
 
     @torch.no_grad()
     def _start_outputs(self, last: Any, data: RowData) -> None:

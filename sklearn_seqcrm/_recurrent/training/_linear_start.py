@@ -47,7 +47,7 @@ def linear_start(
     inputs: np.ndarray,
     target: np.ndarray,
     weight: np.ndarray | None,
-    offset: np.ndarray | None,
+    offset: np.ndarray,
     constant: np.ndarray,
     objective: Objective,
     n_logs: int,
@@ -61,8 +61,8 @@ def linear_start(
 
     Inputs (n, n_inputs), float32, are finite numbers on any scale, targets have the
     shape (n,) or (n, k), and `weight` (n,) are weights of the rows; None: equal ones.
-    `offset` (n,) or None: 0. `constant` (k,) is c before the first step, and afterwards
-    if all targets are 0. The rows are those of this rank.
+    `offset` has the shape (n,). `constant` (k,) is c before the first step, and
+    afterwards if all targets are 0. The rows are those of this rank.
     """
     share = np.ones(len(inputs)) if weight is None else weight.astype("float64")
     share = share / ranks.sum(np.asarray(share.sum()))
@@ -78,9 +78,7 @@ def linear_start(
         for some in blocks(len(inputs), _WIDTH):
             z = np.ones((len(share[some]), m))
             z[:, 1:] = (_numbers(inputs[some], n_logs) - center) / spread
-            outputs = z @ coefficients
-            if offset is not None:
-                outputs += offset[some, None]
+            outputs = z @ coefficients + offset[some, None]
             terms = objective.linear_terms(outputs, target[some])
             of_rows, first, second = (share[some, None] * one for one in terms)
             loss += of_rows.sum(axis=0)
