@@ -147,7 +147,9 @@ def _of_time(tick: Any, clock: Clock) -> Callable[[Any], bool]:
     """Return a test whether a value may be a time that the clock rounds to a tick."""
     if clock.unit is not None:
         return lambda value: isinstance(value, datetime.date)
-    return lambda value: isinstance(value, Real) and abs(value - tick) <= 1
+    # Whole numbers of Python: values may be beyond the range of int64 or of floats.
+    least, most = tick.item() - 1, tick.item() + 1
+    return lambda value: isinstance(value, Real) and least <= value <= most
 
 
 def _are_ids(values: pd.Series, customers: pd.Index) -> bool:

@@ -375,5 +375,6 @@ def saturating_subtract(times: Any, length: float) -> Any:
 def format_time(time: Any) -> str:
     """Return the day of a datetime, or a number, as text for one line."""
     if isinstance(time, pd.Timestamp):
-        return f"{time:%Y-%m-%d}"
+        # strftime knows the years 1 to 9999 only.
+        return f"{time.year:04d}-{time.month:02d}-{time.day:02d}"
     return f"{time:g}" if isinstance(time, float) else str(time)

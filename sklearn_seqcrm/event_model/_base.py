@@ -146,7 +146,7 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         table, data, customers = self._start(X, is_continuation)
         task = FitTask(self, X, y, n_steps=self.max_epochs)
         seeds, net = self._net_to_train(data, is_continuation)
-        data, valid = set_aside(self, net, data, customers, None, seeds.split)
+        data, valid, _ = set_aside(self, net, data, customers, None, seeds.split)
         self.nets_ = [net]
         net.module_.time.offset_never(0.0)
         # An older shrinkage does not fit the new weights.

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from sklearn_seqcrm._columns import bounded
 from sklearn_seqcrm._ragged import event_blocks, is_run_start
 from sklearn_seqcrm._store import Rows
 
@@ -129,8 +130,9 @@ def _mean_amount(
     The amount of a purchase is the sum over its events. Purchases without a finite
     amount are left out; NaN if none is left.
     """
+    amounts = bounded(amounts.astype("float64"))
     recorded = np.isfinite(amounts)
-    amounts = np.where(recorded, amounts.astype("float64"), 0.0)
+    amounts = np.where(recorded, amounts, 0.0)
     total = np.add.reduceat(amounts, starts)  # (n_purchases,)
     known = np.logical_or.reduceat(recorded, starts)
     if repeats_only:

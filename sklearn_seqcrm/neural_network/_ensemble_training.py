@@ -149,7 +149,7 @@ class EnsembleTraining:
 
         def trainings() -> Iterator[Training]:
             for n, (net, drawn) in enumerate(zip(nets, of_each, strict=True), 1):
-                data, valid = set_aside(
+                data, valid, of_valid = set_aside(
                     model, net, first.data, customers, split, drawn.split, strata
                 )
                 describe_validation(model, data, valid, len(first.data))
@@ -165,7 +165,8 @@ class EnsembleTraining:
                     title += ", for the number of epochs"
                 if left_out:
                     title += f", without {sum(map(len, left_out))} fields"
-                yield Training(net, drawn, max_epochs, data, valid, title=title)
+                groups = _groups(of_valid, data) if self.refits else None
+                yield Training(net, drawn, max_epochs, data, valid, groups, title=title)
 
         try:
             return self._train_each(trainings(), nets, trained=[])
@@ -241,7 +242,8 @@ class EnsembleTraining:
         """
         model, seeds = self.model, self.seeds
         firsts = model.nets_ if len(model.nets_) > 1 else model.nets_ * len(seeds)
-        n_epochs = [best_n_epochs(first) for first in firsts]
+        # Ranks may differ in the last bit.
+        n_epochs = model._ranks.agree([best_n_epochs(first) for first in firsts])
         losses = firsts[0].history[:, "valid_loss"]
         data = scale_to_mean_weight(self.inputs.data)
         nets = [model._build(self.inputs, *one) for one in enumerate(seeds)]
@@ -310,6 +312,17 @@ class EnsembleTraining:
 
         run_trainings(model, calls(), len(nets))
         return stopped
+
+
+def _groups(customers: np.ndarray | None, data: RowData) -> np.ndarray:
+    """Return numbers of the customers of the validation rows, from 0 on.
+
+    With several history columns, each row has its own: a shop connects all customers.
+    """
+    assert customers is not None
+    if len(data.sources) > 1:
+        return np.arange(len(customers))
+    return np.unique(customers, return_inverse=True)[1]
 
 
 def check_first_training(model: Any, refits: bool) -> None:

@@ -121,8 +121,9 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
     refit : bool, default=True
         After validation forward in time, train a new network on all rows. Its number
         of epochs is the one nearest to 10 of those with a small validation loss: above
-        the least by at most a tenth of the range of losses. False, or customers set
-        aside: return to the weights of the best epoch.
+        the least by at most one standard error of the difference, over customers, or a
+        tenth of the range of losses. False, or customers set aside: return to the
+        weights of the best epoch.
     select_fields : bool, "auto" or "half", default="auto"
         Which fields of events networks do not see; ``validation_["left_out"]`` names
         them. False: none. ``"auto"``: those of more than 16 levels with few events (on

@@ -78,6 +78,22 @@ def test_cutoffs_are_no_static_under_another_name():
         ]
 
 
+@pytest.mark.parametrize("unit", [1, 0.5])
+@pytest.mark.parametrize(
+    "codes",
+    [
+        np.array([2**63 + 5, 2**64 - 1, 2**63], "uint64"),
+        np.array([-(2**63), 2**63 - 1, 0]),
+        pd.Series([2**1100, 5, -(2**1100)], dtype=object),
+    ],
+    ids=["uint64", "int64", "Python"],
+)
+def test_large_whole_numbers_are_no_cutoffs(codes, unit):
+    log = log_of_table(EVENTS.assign(time=EVENTS["time"] * unit))
+    rows = ROWS.assign(code=codes).drop(columns="age")
+    assert "code" in ColumnRoles.of(Table.of(log.attach(rows, cutoff="at"))).statics
+
+
 @pytest.mark.parametrize(("exact", "cutoffs"), [(False, [3, 3, 4]), (True, [2, 3, 3])])
 def test_cutoffs_between_the_ticks_of_the_log(exact, cutoffs):
     rows = ROWS.assign(at=[2.5, 3.0, 3.5])

@@ -182,6 +182,7 @@ def test_empty_histories_and_single_events(cutoff):
         np.array([5, 5, 5]),
         pd.to_datetime(["1760-01-01", "1824-01-01", "2024-01-01"]).as_unit("ns"),
         np.array(["0100-01-01", "2024-01-01", "9000-01-01"], "M8[s]"),
+        np.array(["-001-01-01", "2024-01-01", "12000-01-01"], "M8[s]"),
     ],
 )
 def test_timelines_of_any_times(times):
@@ -190,6 +191,17 @@ def test_timelines_of_any_times(times):
     for found in (log, X["history"].array, X["history"][0]):
         page, _ = shown(found)
         assert "nan" not in page
+        assert "3 events" in page
+        assert "3 events" in repr(found)
+
+
+def test_years_beyond_those_of_python():
+    when = np.array(["-001-03-01", "9999-12-31"], "M8[s]")
+    log = EventLog(pd.DataFrame({"who": 0, "when": when}), "who", "when")
+    assert "-001-03-01..9999-12-31" in repr(log)
+    weeks = log.resample("7D")
+    assert "10000-01-0" in repr(weeks)
+    assert "10000-01-0" in weeks._repr_html_()
 
 
 def test_encoded_histories_have_a_timeline():

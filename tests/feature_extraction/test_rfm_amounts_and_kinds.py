@@ -27,6 +27,12 @@ def log_with_fields(**fields):
     return log_of([1, 2], fields=fields)
 
 
+@pytest.mark.filterwarnings("error")
+def test_sums_of_huge_amounts_are_finite():
+    X = log_of([1, 1], fields={"price": [1e308, 1.7e308]}).snapshots([5])
+    assert features_of(X).loc[0, "monetary"] == 2e150
+
+
 @pytest.mark.parametrize(
     ("fields", "amount", "monetary"),
     [

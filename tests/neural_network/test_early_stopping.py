@@ -8,10 +8,11 @@ from numpy.testing import assert_allclose
 
 from sklearn_seqcrm._recurrent.training import _set_aside
 from sklearn_seqcrm.events import EventLog
-from sklearn_seqcrm.neural_network import LSTMClassifier
+from sklearn_seqcrm.neural_network import LSTMClassifier, _ensemble_training
 from sklearn_seqcrm.preprocessing import HistoryEncoder
 from sklearn_seqcrm.testing._small_data import DAY, make_events, make_table, make_y
-from tests.neural_network.small_fits import X, Y, fit_and_see
+from tests.neural_network import forward_rows
+from tests.neural_network.small_fits import Watcher, X, Y, fit_and_see
 from tests.small_networks import EXACT, SMALL
 
 
@@ -146,3 +147,47 @@ def test_the_best_epoch_is_restored():
         torch.equal(tensor, weights[-1][name])
         for name, tensor in model.net_.module_.state_dict().items()
     )
+
+
+class Losses(Watcher):
+    """Record the losses of validation rows, whose last static is the customer."""
+
+    def on_epoch_end(self, net, dataset_valid=None, **kwargs):
+        if dataset_valid is not None:
+            outputs, target = net.outputs(dataset_valid), dataset_valid.target
+            each = net.criterion_(torch.from_numpy(outputs), torch.from_numpy(target))
+            columns = {"loss": each, "weight": dataset_valid.weight}
+            table = pd.DataFrame(columns | {"number": dataset_valid.static[:, -1]})
+            self.seen.append(table)
+
+
+def test_epochs_as_good_as_the_best_are_found_by_customers(monkeypatch):
+    nets = []
+
+    def keep(net):
+        nets.append(net)
+        return 1
+
+    monkeypatch.setattr(_ensemble_training, "best_n_epochs", keep)
+    rows = forward_rows.X[["history"]].assign(number=forward_rows.RAW["who"] + 0.5)
+    weight = np.random.default_rng(0).uniform(0.1, 3, len(rows))
+    options = {"max_epochs": 12, "validation_fraction": 0.4, "learning_rate": 0.1}
+    model = LSTMClassifier(**{**SMALL, **options}, validation="forward")
+    model.set_params(callbacks=[Losses(seen := [])], n_iter_no_change=12)
+    model.fit(rows, forward_rows.Y, sample_weight=weight)
+
+    def mean(table, losses):
+        return np.average(losses, weights=table["weight"])
+
+    means = [mean(table, table["loss"]) for table in seen]
+    best = seen[np.argmin(means)]
+    expected = []
+    for table, one in zip(seen, means, strict=True):
+        above = table["loss"] - best["loss"]
+        rests = table["weight"] * (above - mean(table, above))
+        error = np.sqrt((rests.groupby(table["number"]).sum() ** 2).sum())
+        most = max(error / table["weight"].sum(), 0.1 * np.ptp(means))
+        expected.append(one - min(means) <= most)
+    assert best["number"].value_counts().eq(2).any()
+    assert nets[0].history[:, "is_as_good"] == expected
+    assert 1 < sum(expected) < len(expected)

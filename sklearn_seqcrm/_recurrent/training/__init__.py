@@ -2,6 +2,7 @@
 
 from sklearn_seqcrm._recurrent.training._averaging import AveragedWeights
 from sklearn_seqcrm._recurrent.training._callbacks import EpochSteps
+from sklearn_seqcrm._recurrent.training._early_stopping import best_n_epochs
 from sklearn_seqcrm._recurrent.training._fields import useless_fields
 from sklearn_seqcrm._recurrent.training._net import (
     HistoryClassifierNet,
@@ -30,7 +31,6 @@ from sklearn_seqcrm._recurrent.training._training import (
     Seeds,
     Training,
     TrainingDivergedError,
-    best_n_epochs,
     deletes_diverged,
     draw_seeds,
     optimizer_parameters,

@@ -28,19 +28,19 @@ def set_aside(
     split: ForwardSplit | None,
     seed: int,
     strata: np.ndarray | None = None,
-) -> tuple[RowData, RowData | None]:
-    """Return rows to train on, and validation rows or None without early stopping.
+) -> tuple[RowData, RowData | None, np.ndarray | None]:
+    """Return rows to train on, validation rows, and the customers of these.
 
-    Rows are split forward in time if there is a `split`, and otherwise by customers, by
-    `stops_early` and `draw_customers`. Sets the batch size of the estimator and of
-    the net.
+    The last two are None without early stopping. Rows are split forward in time if
+    there is a `split`, and otherwise by customers, by `stops_early` and
+    `draw_customers`. Sets the batch size of the estimator and of the net.
     """
-    valid: RowData | None = None
+    aside: np.ndarray | None = None
     may_stop = split is not None or stops_early(estimator.early_stopping, customers)
     # It depends on all rows, also those set aside: one size for all networks.
     batch_size = estimator._batch_size_of(data, may_stop)
     if split is not None:
-        data, valid = data.take(split.train), data.take(split.valid)
+        train, aside = split.train, split.valid
     elif may_stop:
         if len(np.unique(customers)) < 2:
             note = connected_note(len(data.sources))
@@ -51,14 +51,14 @@ def set_aside(
             )
         fraction = estimator.validation_fraction
         train, aside = draw_customers(customers, fraction, seed, strata)
-        data, valid = data.take(train), data.take(aside)
     # Only now: if the split raised an error, the old net keeps its batch size.
     estimator.batch_size_ = net.batch_size = batch_size
-    if valid is not None:
-        # Scoring callbacks of skorch pair rows with predictions, which are in the order
-        # of batches.
-        valid = valid.take(net.rows_of_batches(valid))
-    return data, valid
+    if aside is None:
+        return data, None, None
+    # Scoring callbacks of skorch pair rows with predictions, which are in the order of
+    # batches.
+    aside = aside[net.rows_of_batches(data.take(aside))]
+    return data.take(train), data.take(aside), customers[aside]
 
 
 def stops_early(early_stopping: bool | str, customers: np.ndarray) -> bool:

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
-from skorch.callbacks import EarlyStopping
 from skorch.exceptions import SkorchException
 from skorch.utils import noop
 
@@ -24,6 +23,7 @@ from sklearn_seqcrm._recurrent.training._callbacks import (
     Interrupted,
     StopOnRequest,
 )
+from sklearn_seqcrm._recurrent.training._early_stopping import StopEarly
 from sklearn_seqcrm._recurrent.training._fields import without_fields
 from sklearn_seqcrm._recurrent.training._net import HistoryNet
 from sklearn_seqcrm._sklearn_compat import parse_version
@@ -73,30 +73,6 @@ def optimizer_parameters(estimator: Any) -> dict[str, Any]:
     }
 
 
-# Epochs with a loss within this share of the range of losses are as good as the best.
-_AS_GOOD = 0.1
-# About the best number for later rows of most data sets; see
-# ``docs/defaults_training.md``.
-_USUAL_EPOCHS = 10
-
-
-def best_n_epochs(net: HistoryNet) -> int:
-    """Return the number of epochs nearest to 10 of those with a small validation loss.
-
-    The minimum is flat, so the least loss itself depends on the seed: in invoices it
-    came after 3, 10 and 9 epochs. Of numbers that are as good, one near 10 is the best
-    on average, and the smaller one of two that are equally near. The range of the
-    losses is a scale that losses of any unit and sign have.
-    """
-    losses = np.array(net.history[:, "valid_loss"])  # (n_epochs,)
-    finite = losses[np.isfinite(losses)]
-    if not len(finite):
-        return 1  # training diverged, and the second one may raise an error for it
-    most = finite.min() + _AS_GOOD * (finite.max() - finite.min())
-    as_good = 1 + np.flatnonzero(losses <= most)
-    return int(as_good[np.abs(as_good - _USUAL_EPOCHS).argmin()])
-
-
 @dataclass(frozen=True)
 class Training:
     """A network, and what it is to be trained on."""
@@ -106,6 +82,9 @@ class Training:
     max_epochs: int
     data: RowData  # training rows, with weights of mean 1
     valid: RowData | None = None  # validation rows; None: no early stopping
+    # (n_valid,): customers of the validation rows, from 0 on, if `best_n_epochs` is
+    # called after the training.
+    groups: np.ndarray | None = None
     # Whether the learning rate falls in the second half of the epochs.
     lowers_rate: bool = False
     continues: bool = False  # whether a later training will continue this one
@@ -172,7 +151,9 @@ def _run_epochs(estimator: Any, training: Training, epochs: EpochSteps | None) -
     if valid is not None:
         sink = print if net.verbose else noop
         patience = estimator.n_iter_no_change
-        stop_early = EarlyStopping(patience=patience, load_best=True, sink=sink)
+        stop_early = StopEarly(
+            training.groups, patience=patience, load_best=True, sink=sink
+        )
         stopping = [("stop_early", stop_early)]
     # Not by set_params, which does not initialize new callbacks. The rate falls before
     # callbacks of the user, who may set another. Early stopping ends an epoch before

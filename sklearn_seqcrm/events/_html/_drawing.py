@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sklearn_seqcrm._store import format_time
+
 # Has enough contrast on white and on black, also for colour-blind readers.
 ACCENT = "#3987c9"
 _MOST_LETTERS = 40
@@ -54,10 +56,12 @@ def time_text(time: Any, first: Any, last: Any) -> str:
         return f"{time:.6g}"
     if not isinstance(time, pd.Timestamp):
         return f"{time:,}" if isinstance(time, Integral) else str(time)
-    span, form = last - first, "%Y-%m-%d"
+    span, text = last - first, format_time(time)
     if pd.Timedelta(0) < span < pd.Timedelta(days=3):
-        form += " %H:%M" if span > pd.Timedelta(minutes=10) else " %H:%M:%S"
-    return time.strftime(form) + ("" if time.tz is None else f" {time.tzname()}")
+        text += f" {time.hour:02d}:{time.minute:02d}"
+        if span <= pd.Timedelta(minutes=10):
+            text += f":{time.second:02d}"
+    return text + ("" if time.tz is None else f" {time.tzname()}")
 
 
 def container(*parts: str) -> str:
