@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 from sklearn import config_context
 from sklearn.ensemble import (
     HistGradientBoostingClassifier,
@@ -15,6 +16,9 @@ from sklearn.ensemble import (
 # scikit-learn, the log loss of 300 customers was that of a constant or more.
 _FEWEST_LEAVES, _MOST_LEAVES = 5, 15
 _ROWS_PER_LEAF = 1_500
+# A leaf adds up p * (1 - p) over its rows, the second derivatives of the log loss, and
+# its value is divided by this sum.
+_LEAST_CURVATURE = 2.0
 _SETTINGS: dict[str, Any] = {
     "learning_rate": 0.05,
     "max_features": 0.3,
@@ -30,9 +34,15 @@ def default_trees(task: str) -> Any:
     survival models keep 5 leaves: their rows are person-periods, of which each row of X
     has many.
     """
-    kind = SmallTreesRegressor if task == "regression" else SmallTreesClassifier
-    leaves = _FEWEST_LEAVES if task == "survival" else "auto"
-    return weighted(kind(**_SETTINGS, max_leaf_nodes=leaves))
+    if task == "regression":
+        trees = SmallTreesRegressor(**_SETTINGS, max_leaf_nodes="auto")
+    elif task == "survival":
+        trees = SmallTreesClassifier(**_SETTINGS, max_leaf_nodes=_FEWEST_LEAVES)
+    else:
+        trees = SmallTreesClassifier(
+            **_SETTINGS, max_leaf_nodes="auto", l2_regularization="auto"
+        )
+    return weighted(trees)
 
 
 def weighted(estimator: Any) -> Any:
@@ -51,7 +61,7 @@ class _SmallTreesMixin:
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit the trees, see the class of scikit-learn."""
-        changed = self._changed_parameters(X, y)
+        changed = self._changed_parameters(y, sample_weight)
         given = {name: getattr(self, name) for name in changed}
         try:
             vars(self).update(changed)
@@ -59,7 +69,7 @@ class _SmallTreesMixin:
         finally:
             vars(self).update(given)
 
-    def _changed_parameters(self, X: Any, y: Any) -> dict[str, Any]:
+    def _changed_parameters(self, y: Any, sample_weight: Any) -> dict[str, Any]:
         """Return parameters for these rows in place of those that were given."""
         given = self.max_leaf_nodes
         if given != "auto":
@@ -74,7 +84,34 @@ class _SmallTreesMixin:
 
 
 class SmallTreesClassifier(_SmallTreesMixin, HistGradientBoostingClassifier):
-    """Boosted trees of scikit-learn whose size depends on the number of rows."""
+    """Boosted trees of scikit-learn whose size depends on the number of rows.
+
+    ``l2_regularization="auto"`` is 0 if classes are frequent. If one is rare, a leaf of
+    `min_samples_leaf` rows has hardly any curvature, so that its value would be huge:
+    then it is what the curvature lacks to 2.
+    """
+
+    def _changed_parameters(self, y: Any, sample_weight: Any) -> dict[str, Any]:
+        changed = super()._changed_parameters(y, sample_weight)
+        if isinstance(self.l2_regularization, str) and self.l2_regularization == "auto":
+            l2 = _lacking_curvature(y, sample_weight, self.min_samples_leaf)
+            changed["l2_regularization"] = l2
+        return changed
+
+
+def _lacking_curvature(y: Any, sample_weight: Any, n_rows: int) -> float:
+    """Return what the curvature of some rows of the rarest class lacks to 2.
+
+    In units of the mean weight. 0 for what `fit` refuses.
+    """
+    codes = pd.factorize(np.ravel(y))[0]
+    weight = np.ones(len(codes)) if sample_weight is None else np.ravel(sample_weight)
+    if len(weight) != len(codes) or not len(codes):
+        return 0.0
+    totals = np.bincount(codes[codes >= 0], weight[codes >= 0])
+    p = totals[totals > 0].min() / totals.sum()
+    lacking = max(0.0, _LEAST_CURVATURE - n_rows * p * (1 - p))
+    return float(lacking * np.mean(weight))
 
 
 class SmallTreesRegressor(_SmallTreesMixin, HistGradientBoostingRegressor):
@@ -85,8 +122,8 @@ class SmallTreesRegressor(_SmallTreesMixin, HistGradientBoostingRegressor):
     predictions are 0 then.
     """
 
-    def _changed_parameters(self, X: Any, y: Any) -> dict[str, Any]:
-        changed = super()._changed_parameters(X, y)
+    def _changed_parameters(self, y: Any, sample_weight: Any) -> dict[str, Any]:
+        changed = super()._changed_parameters(y, sample_weight)
         if self.loss == "auto":
             changed["loss"] = "squared_error"
         # scikit-learn refuses it, because the logarithm of the mean is infinite.

@@ -1,4 +1,4 @@
-"""The default boosted trees: a leaf for each 1,500 rows, 5 to 15."""
+"""The default boosted trees: a leaf for each 1,500 rows, and rare classes."""
 
 import pickle
 
@@ -53,6 +53,46 @@ def test_classes_weights_and_pickles():
     trees.fit(TABLE, y, sample_weight=weight)
     expected = like.fit(TABLE, y, sample_weight=weight).predict_proba(TABLE)
     assert_array_equal(trees.predict_proba(TABLE), expected)
+
+
+@pytest.mark.parametrize(
+    ("counts", "weights", "l2"),
+    [
+        # 20 rows of a class of this share have a curvature of 20 * p * (1 - p).
+        ([600, 2_400], None, 0),  # 3.2
+        ([300, 2_700], None, 0.2),  # 1.8
+        ([3, 2_997], None, 1.98002),
+        ([3_000 - 3, 3], None, 1.98002),
+        ([300, 2_400, 300], None, 0.2),
+        ([600, 2_400], [1, 36], 29 * (2 - 20 * 600 * 86_400 / 87_000**2)),
+        ([300, 2_700], [0.002, 0.002], 0.002 * 0.2),  # in units of the weights
+        ([900, 2_100], [1, 0], 0),  # one class has weight
+    ],
+)
+def test_rare_classes_are_regularised(counts, weights, l2):
+    y = RNG.permutation(np.repeat(np.arange(len(counts)), counts))
+    trees = default_trees("classification")
+    like = HistGradientBoostingClassifier(**LIKE_SCIKIT_LEARN, max_leaf_nodes=5)
+    weight = None if weights is None else np.array(weights)[y]
+    X = TABLE[:3_000]
+    predicted = trees.fit(X, y, weight).predict_proba(X)
+    expected = like.set_params(l2_regularization=l2).fit(X, y, weight)
+    np.testing.assert_allclose(predicted, expected.predict_proba(X), rtol=1e-9)
+    assert trees.l2_regularization == "auto"
+
+
+@pytest.mark.parametrize(
+    ("y", "weight", "match"),
+    [
+        (np.ones((30, 2)), None, "1d array|shape"),
+        ([0, 1] * 20, None, "inconsistent numbers of samples"),
+        ([0, 1] * 15, np.ones(7), "sample_weight"),
+        (np.linspace(0, 1, 30), None, "continuous"),
+    ],
+)
+def test_targets_that_scikit_learn_refuses(y, weight, match):
+    with pytest.raises(ValueError, match=match):
+        default_trees("classification").fit(TABLE[:30], y, weight)
 
 
 def test_parameters_stay_and_can_be_set():
