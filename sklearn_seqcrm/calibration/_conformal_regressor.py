@@ -95,6 +95,11 @@ class ConformalRegressor(RegressorMixin, BaseConformal):
     ``[f(x) - t, f(x) + t]`` and ``[q_lo(x) - t, q_hi(x) + t]``. With one row for each
     customer this is ordinary split conformal prediction.
 
+    For ``"cqr"``, if no calibration target is negative and ``q_lo(x)`` is 0, as for
+    customers who may buy nothing, intervals are ``[0, q_hi(x) + t]``, and the score is
+    ``y - q_hi(x)``. Otherwise the rows with ``y = 0`` would have a score of 0, so that
+    intervals could never be narrowed.
+
     **Guarantee**: if a new customer is exchangeable with the calibration customers, a
     row drawn at random from those of the new customer is covered with a probability of
     `confidence_level` or more, whatever the regressor and the distribution. The
@@ -138,6 +143,8 @@ class ConformalRegressor(RegressorMixin, BaseConformal):
     (184, 2)
     """
 
+    # Whether 0 stays the lower end of an interval whose lower quantile it is.
+    _has_zero_as_end: bool
     _task: ClassVar[str] = "regression"
     _output: ClassVar[str] = "intervals"
     _parameter_constraints: dict[str, list[Any]] = {
@@ -179,9 +186,11 @@ class ConformalRegressor(RegressorMixin, BaseConformal):
         """
         check_is_fitted(self)
         lower, upper = self._bounds(X)
-        # A negative threshold narrows the interval, at most to its midpoint.
-        step = np.maximum(self.threshold_, (lower - upper) / 2)
-        return np.column_stack([lower - step, upper + step])
+        is_fixed = self._ends_at_zero(lower) & np.isfinite(self.threshold_)
+        # A negative threshold narrows the interval, at most to a point: its midpoint,
+        # or the end that is fixed.
+        step = np.maximum(self.threshold_, (lower - upper) / np.where(is_fixed, 1, 2))
+        return np.column_stack([np.where(is_fixed, lower, lower - step), upper + step])
 
     def _check_estimator(self, estimator: Any) -> None:
         refuse_other_task(estimator, "regression", "ConformalRegressor", "estimator")
@@ -212,7 +221,14 @@ class ConformalRegressor(RegressorMixin, BaseConformal):
     def _conformity_scores(self, X: Any, y: np.ndarray) -> np.ndarray:
         # |y - f| is max(f - y, y - f): one formula for both scores.
         lower, upper = self._bounds(X)
-        return np.maximum(lower - y, y - upper)
+        score, _ = self._fitted_with
+        self._has_zero_as_end = score == "cqr" and not (y < 0).any()
+        below = np.where(self._ends_at_zero(lower), -np.inf, lower - y)
+        return np.maximum(below, y - upper)
+
+    def _ends_at_zero(self, lower: np.ndarray) -> np.ndarray:
+        """Return whether 0 stays the lower end of each interval, shape (n,)."""
+        return (lower == 0) & self._has_zero_as_end
 
 
 def _levels(confidence_level: float) -> list[float]:

@@ -207,6 +207,42 @@ def test_wide_quantiles_are_narrowed():
     assert_allclose(model.predict_interval([[2.0, 3.0]]), [[2.5, 2.5]])
 
 
+def fit_quantiles(X, y):
+    frozen = FrozenEstimator(Known().fit(X, y))
+    return ConformalRegressor(frozen, conformity_score="cqr").fit(X, y)
+
+
+def test_intervals_from_0_are_narrowed_at_their_upper_end():
+    """Six in ten customers buy nothing, and nobody spends a negative amount."""
+    rng = np.random.default_rng(0)
+    y = rng.gamma(2, 10, 4000) * (rng.uniform(size=4000) < 0.4)
+    X = np.tile([0.0, 90.0], (4000, 1))
+    model = fit_quantiles(X[:2000], y[:2000])
+    assert_allclose(model.threshold_, np.sort(y[:2000])[1800] - 90)  # rank 1801 of 2000
+    found = model.predict_interval(X[2000:])
+    assert_array_equal(found, np.tile([0, 90 + model.threshold_], (2000, 1)))
+    covered = (found[:, 0] <= y[2000:]) & (y[2000:] <= found[:, 1])
+    assert abs(covered.mean() - 0.9) <= binomial_error(0.9, 2000, 2000)
+    # Other rows as before, to their midpoint, and those from 0 on to 0.
+    others = model.predict_interval([[1.0, 3.0], [0.0, 3.0], [1.0, 200.0]])
+    step = model.threshold_
+    assert_allclose(others, [[2, 2], [0, 0], [1 - step, 200 + step]])
+    # If a target is negative, rows of 0 are at the lower end of the interval.
+    model = fit_quantiles(X[:2000], np.append(y[:1999], -0.1))
+    assert model.threshold_ == 0
+    with pytest.warns(UserWarning, match="unbounded"):
+        model = fit_quantiles(X[:3], y[:3])
+    assert_array_equal(model.predict_interval(X[:1]), [[-np.inf, np.inf]])
+
+
+def test_rows_from_0_and_others_are_calibrated_together():
+    X = np.array([[0.0, 4.0], [2.0, 4.0], [0.0, 4.0], [0.0, 4.0]])
+    y = np.array([0.0, 0.0, 1.0, 6.0])  # scores -4, 2, -3 and 2
+    frozen = FrozenEstimator(Known().fit(X, y))
+    model = ConformalRegressor(frozen, conformity_score="cqr", confidence_level=0.4)
+    assert model.fit(X, y).threshold_ == -3
+
+
 # Scores of classes --------------------------------------------------------------------
 
 
