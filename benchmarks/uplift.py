@@ -35,6 +35,7 @@ PLAIN = {"overlap_weights": False, "calibrate": False}
 LEARNERS = {
     "S": {"learner": "s"},
     "T": {"learner": "t"},
+    "X, plain": {"learner": "x", **PLAIN},
     "X": {"learner": "x"},
     "DR, plain": {"learner": "dr", **PLAIN},
     "R, plain": {"learner": "r", **PLAIN},

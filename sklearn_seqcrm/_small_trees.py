@@ -54,10 +54,12 @@ def weighted(estimator: Any) -> Any:
 class _SmallTreesMixin:
     """Accept ``max_leaf_nodes="auto"``: a leaf for each 1,500 rows, 5 to 15.
 
-    The validation rows that `fit` of newer versions accepts are not supported.
+    ``l2_regularization="auto"`` is 0, except for rare classes. The validation rows that
+    `fit` of newer versions accepts are not supported.
     """
 
     max_leaf_nodes: Any
+    l2_regularization: Any
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit the trees, see the class of scikit-learn."""
@@ -71,16 +73,27 @@ class _SmallTreesMixin:
 
     def _changed_parameters(self, y: Any, sample_weight: Any) -> dict[str, Any]:
         """Return parameters for these rows in place of those that were given."""
+        changed: dict[str, Any] = {}
+        if _is_auto(self.l2_regularization):
+            changed["l2_regularization"] = self._automatic_l2(y, sample_weight)
         given = self.max_leaf_nodes
-        if given != "auto":
-            if isinstance(given, str):  # scikit-learn's error does not know "auto"
-                raise ValueError(
-                    "The 'max_leaf_nodes' parameter must be 'auto', an int in the "
-                    f"range [2, inf) or None. Got {given!r} instead."
-                )
-            return {}
-        leaves = np.size(y) // _ROWS_PER_LEAF
-        return {"max_leaf_nodes": int(np.clip(leaves, _FEWEST_LEAVES, _MOST_LEAVES))}
+        if _is_auto(given):
+            leaves = np.size(y) // _ROWS_PER_LEAF
+            leaves = int(np.clip(leaves, _FEWEST_LEAVES, _MOST_LEAVES))
+            changed["max_leaf_nodes"] = leaves
+        elif isinstance(given, str):  # scikit-learn's error does not know "auto"
+            raise ValueError(
+                "The 'max_leaf_nodes' parameter must be 'auto', an int in the "
+                f"range [2, inf) or None. Got {given!r} instead."
+            )
+        return changed
+
+    def _automatic_l2(self, y: Any, sample_weight: Any) -> float:
+        return 0.0
+
+
+def _is_auto(value: Any) -> bool:
+    return isinstance(value, str) and value == "auto"
 
 
 class SmallTreesClassifier(_SmallTreesMixin, HistGradientBoostingClassifier):
@@ -91,12 +104,8 @@ class SmallTreesClassifier(_SmallTreesMixin, HistGradientBoostingClassifier):
     then it is what the curvature lacks to 2.
     """
 
-    def _changed_parameters(self, y: Any, sample_weight: Any) -> dict[str, Any]:
-        changed = super()._changed_parameters(y, sample_weight)
-        if isinstance(self.l2_regularization, str) and self.l2_regularization == "auto":
-            l2 = _lacking_curvature(y, sample_weight, self.min_samples_leaf)
-            changed["l2_regularization"] = l2
-        return changed
+    def _automatic_l2(self, y: Any, sample_weight: Any) -> float:
+        return _lacking_curvature(y, sample_weight, self.min_samples_leaf)
 
 
 def _lacking_curvature(y: Any, sample_weight: Any, n_rows: int) -> float:

@@ -162,9 +162,7 @@ class _EffectLearner(Learner):
         `targets` has for each arm but control the positions of the n_used rows to fit
         on, their pseudo-outcomes and their weights, each of shape (n_used,).
         """
-        group = np.zeros(len(rows.arms), dtype="int64")
-        if self.models.calibrates:
-            group = customer_groups(rows, folds)
+        group = self._groups(rows, folds)
         jobs = []
         for used, pseudo, weight in targets:
             for train in _training_rows(group[used]):
@@ -177,6 +175,12 @@ class _EffectLearner(Learner):
             own = [next(fitted) for _ in _training_rows(group[used])]
             line = self._line(own, rows.take(used), pseudo, weight, group[used])
             self.effect.append(CrossFittedEffect(own, *line))
+
+    def _groups(self, rows: UpliftRows, folds: Sequence[Fold]) -> np.ndarray:
+        """Return the group of the customer of each row, (n,); 0 without calibration."""
+        if not self.models.calibrates:
+            return np.zeros(len(rows.arms), dtype="int64")
+        return customer_groups(rows, folds)
 
     def _line(
         self,
@@ -192,7 +196,7 @@ class _EffectLearner(Learner):
         each = np.array([self.models.predict_effect(one, rows.X) for one in fitted])
         _, own = np.unique(group, return_inverse=True)
         total = rows.weight if weight is None else rows.weight * weight
-        return _calibration(each, own, pseudo, total, rows.customers)
+        return _calibration(each, own, pseudo, total, rows.customers, _shrunken_slope)
 
     def outcomes(self, X: Any) -> np.ndarray:
         """Return expected outcomes under each arm, shape (n, n_arms)."""
@@ -224,30 +228,94 @@ class XLearner(_EffectLearner):
         D_1 = Y - m_0(x)   of treated rows,   regressed on x: tau_1
         D_0 = m_k(x) - Y   of control rows,   regressed on x: tau_0
         tau_k(x) = g(x) tau_0(x) + (1 - g(x)) tau_1(x),   g = e_k / (e_0 + e_k)
+
+    The pseudo-outcomes of the DR-learner calibrate ``tau_k``: imputed outcomes have the
+    errors of the models that imputed them.
     """
 
     def fit(self, rows: UpliftRows, folds: Sequence[Fold]) -> None:
         """Fit the models of outcomes, propensities and effects."""
         m = self._fit_outcomes(rows, folds)
         self.propensity = Propensities(self.models, rows, folds)
-        is_known = ~np.isnan(m).any(axis=1)
-        jobs = []
+        group = self._groups(rows, folds)
+        everywhere = [(~np.isnan(m).any(axis=1), m)]
+        parts_of_arms = []
+        parts = self._parts(rows, folds, group, m)
         for k in range(1, self.models.n_arms):
-            for arm, pseudo in (
-                (0, m[:, k] - rows.outcome),
-                (k, rows.outcome - m[:, 0]),
-            ):
-                used = np.flatnonzero(is_known & (rows.arms == arm))
-                own = rows.take(used), pseudo[used]
-                jobs.append((self.models.fit_effect, own))
-        self.effect = _each(jobs, self.models.n_jobs)
+            # Of very few customers, all of an arm may be in one group.
+            is_complete = all(
+                (part & (rows.arms == arm)).any() for part, _ in parts for arm in (0, k)
+            )
+            parts_of_arms.append(parts if is_complete else everywhere)
+        jobs = []
+        for k, parts in enumerate(parts_of_arms, 1):
+            for part, expected in parts:
+                for arm, sign in ((0, -1), (k, 1)):
+                    used = np.flatnonzero(part & (rows.arms == arm))
+                    imputed = expected[used, k if arm == 0 else 0]
+                    pseudo = sign * (rows.outcome[used] - imputed)
+                    jobs.append((self.models.fit_effect, (rows.take(used), pseudo)))
+        fitted = iter(_each(jobs, self.models.n_jobs))
+        self.effect = []
+        for k, parts in enumerate(parts_of_arms, 1):
+            found = ImputedEffect([(next(fitted), next(fitted)) for _ in parts])
+            if len(parts) > 1:
+                a, b = self._line_of_arm(k, found, rows, m, group)
+                found = found._replace(intercept=a, slope=b)
+            self.effect.append(found)
+
+    def _parts(
+        self,
+        rows: UpliftRows,
+        folds: Sequence[Fold],
+        group: np.ndarray,
+        m: np.ndarray,
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return which rows the models of each group see, (n,), and their outcomes.
+
+        Expected outcomes (n, n_arms) are `m`, or those of the only fold that was fitted
+        without customers of the group: otherwise the outcomes of these customers would
+        be in the effects that they are to calibrate.
+        """
+        is_known = ~np.isnan(m).any(axis=1)
+        found = []
+        for train in _training_rows(group):
+            part = np.isin(np.arange(len(group)), train) & is_known
+            blind = [f for f, (of_fold, _) in enumerate(folds) if part[of_fold].all()]
+            expected = m
+            if len(blind) == 1 and not part.all():
+                models = [of_arm[blind[0]] for of_arm in self.outcome]
+                predict = self.models.predict_outcome
+                expected = np.column_stack([predict(one, rows.X) for one in models])
+            found.append((part, expected))
+        return found
+
+    def _line_of_arm(
+        self,
+        k: int,
+        effect: ImputedEffect,
+        rows: UpliftRows,
+        m: np.ndarray,
+        group: np.ndarray,
+    ) -> tuple[float, float]:
+        """Return the intercept and the slope of the calibration of an arm."""
+        e = self.propensity.of_rows
+        score = _doubly_robust(rows, m, e)
+        used = np.flatnonzero(~np.isnan(score).any(axis=1))
+        pseudo = (score[:, k] - score[:, 0])[used]
+        known, e = rows.take(used), e[used]
+        each = effect.of_groups(self.models, known.X, _shares_in_pairs(e)[:, k - 1])
+        weight = known.weight * _overlap(e)[:, k - 1]
+        own = np.unique(group, return_inverse=True)[1][used]
+        return _calibration(
+            each, own, pseudo, weight, known.customers, _slope_near_half
+        )
 
     def effects(self, X: Any) -> np.ndarray:
         """Return effects of the arms against control, shape (n, n_arms - 1)."""
         share = _shares_in_pairs(self.propensity.predict(X))
-        found = [self.models.predict_effect(model, X) for model in self.effect]
-        of_control, of_treated = np.stack(found[::2], 1), np.stack(found[1::2], 1)
-        return share * of_control + (1 - share) * of_treated
+        pairs = zip(self.effect, share.T, strict=True)
+        return np.column_stack([one.predict(self.models, X, own) for one, own in pairs])
 
 
 class DRLearner(_EffectLearner):
@@ -267,21 +335,19 @@ class DRLearner(_EffectLearner):
         """Fit the models of outcomes, propensities and effects."""
         m = self._fit_outcomes(rows, folds)
         self.propensity = Propensities(self.models, rows, folds)
-        is_own = np.eye(self.models.n_arms)[rows.arms]
-        residual = is_own * (rows.outcome[:, None] - m) / self.propensity.of_rows
-        score = m + residual  # (n, n_arms), the mean is that of the outcome under k
+        score = _doubly_robust(rows, m, self.propensity.of_rows)
         used = np.flatnonzero(~np.isnan(score).any(axis=1))
         pseudo = (score[:, 1:] - score[:, :1])[used]
-        weight = self._overlap(self.propensity.of_rows[used])
+        weight = self._overlap_weights(self.propensity.of_rows[used])
         self._fit_effects(
             rows, folds, [(used, *one) for one in zip(pseudo.T, weight, strict=True)]
         )
 
-    def _overlap(self, e: np.ndarray) -> Sequence[np.ndarray | None]:
+    def _overlap_weights(self, e: np.ndarray) -> Sequence[np.ndarray | None]:
         """Return overlap weights of rows for each arm but control, with mean 1."""
         if not (self.models.overlap_weights and takes_weights(self.models.effect)):
             return [None] * (e.shape[1] - 1)
-        found = e[:, 1:] * e[:, :1] / (e[:, 1:] + e[:, :1])
+        found = _overlap(e)
         if not np.ptp(found, axis=0).any():
             return [None] * found.shape[1]  # an experiment
         return list((found / found.mean(axis=0)).T)
@@ -328,6 +394,20 @@ def _shares_in_pairs(e: np.ndarray) -> np.ndarray:
     return e[:, 1:] / (e[:, :1] + e[:, 1:])
 
 
+def _overlap(e: np.ndarray) -> np.ndarray:
+    """Return ``e_0 e_k / (e_0 + e_k)`` of each arm but control, (n, n_arms - 1)."""
+    return e[:, 1:] * e[:, :1] / (e[:, 1:] + e[:, :1])
+
+
+def _doubly_robust(rows: UpliftRows, m: np.ndarray, e: np.ndarray) -> np.ndarray:
+    """Return scores whose means are those of the outcomes under each arm, (n, n_arms).
+
+    `m` (n, n_arms) are expected outcomes, and `e` (n, n_arms) propensities.
+    """
+    is_own = np.eye(m.shape[1])[rows.arms]
+    return m + is_own * (rows.outcome[:, None] - m) / e
+
+
 def _each(
     jobs: Sequence[tuple[Callable[..., Any], tuple[Any, ...]]], n_jobs: int | None
 ) -> list[Any]:
@@ -348,6 +428,33 @@ class CrossFittedEffect(NamedTuple):
         return self.intercept + self.slope * np.mean(each, axis=0)
 
 
+class ImputedEffect(NamedTuple):
+    """Models of an effect by outcomes that were imputed."""
+
+    # Fitted models of control rows and of treated rows, for each group of customers.
+    models: list[tuple[Any, Any]]
+    intercept: float = 0.0  # of the calibration; 0 without
+    slope: float = 1.0  # of the calibration; 1 without
+
+    def of_groups(self, models: Models, X: Any, share: np.ndarray) -> np.ndarray:
+        """Return effects by the models of each group of customers, (n_groups, n).
+
+        `share` (n,) are the shares of the arm beside control.
+        """
+        predict = models.predict_effect
+        return np.array(
+            [
+                share * predict(of_control, X) + (1 - share) * predict(of_treated, X)
+                for of_control, of_treated in self.models
+            ]
+        )
+
+    def predict(self, models: Models, X: Any, share: np.ndarray) -> np.ndarray:
+        """Return effects, shape (n,)."""
+        mean = self.of_groups(models, X, share).mean(axis=0)
+        return self.intercept + self.slope * mean
+
+
 def _training_rows(group: np.ndarray) -> list[np.ndarray]:
     """Return the positions of the other groups for each group, or all of one group."""
     found = np.unique(group)
@@ -362,8 +469,9 @@ def _calibration(
     pseudo: np.ndarray,
     weight: np.ndarray,
     customers: np.ndarray,
+    shrink: Callable[[float, float], float],
 ) -> tuple[float, float]:
-    """Return the intercept and the slope, at least 0, for the mean of the models.
+    """Return the intercept and the slope for the mean of the models.
 
     ``each`` (n_models, n) has the effects by all models, and ``own`` (n,) is the place
     of the model that did not see the customer. ``d_g`` are the effects of a model less
@@ -376,7 +484,7 @@ def _calibration(
     The second factor is between 1 and the number of models. Errors of models cancel in
     their mean, which varies less between customers and is as correlated with
     pseudo-outcomes. In simulations the first factor was .64 and .70 where the best
-    slope of the mean was .78 and .91. See `_shrunken_slope` for slopes above 1.
+    slope of the mean was .78 and .91. `shrink` takes a slope and its standard error.
     """
     weight = weight / weight.sum()
     moved = each - (each @ weight)[:, None]
@@ -391,7 +499,7 @@ def _calibration(
         # of models of very few customers, are chance.
         factor = min((moved**2 @ weight).mean() / of_mean, len(each))
         error = np.sqrt(np.sum(np.bincount(customers, scores) ** 2))
-        slope = _shrunken_slope(factor * slope, factor * error)
+        slope = shrink(factor * slope, factor * error)
     return float(mean - slope * (weight @ each.mean(axis=0))), float(slope)
 
 
@@ -407,6 +515,21 @@ def _shrunken_slope(slope: float, error: float) -> float:
     if excess <= 0:
         return max(0.0, slope)
     return 1 + max(0.0, excess - error**2 / excess)
+
+
+# Prior of the slope of imputed effects; see ``docs/defaults_trees.md``.
+_USUAL_SLOPE, _SD_OF_SLOPES = 0.5, 0.25
+
+
+def _slope_near_half(slope: float, error: float) -> float:
+    """Return the posterior mean of a slope between 0 and 1, given its standard error.
+
+    Imputed effects rank customers well even where their slope is hardly known, as for
+    amounts with heavy tails: with the slope 0, all customers would have one effect.
+    """
+    known = _SD_OF_SLOPES**2
+    mean = (slope * known + _USUAL_SLOPE * error**2) / (known + error**2)
+    return float(np.clip(mean, 0, 1))
 
 
 LEARNERS: dict[str, type[Learner]] = {

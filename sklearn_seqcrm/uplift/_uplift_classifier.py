@@ -60,7 +60,7 @@ class UpliftClassifier(BaseUplift):
         Whether ``"dr"`` weights rows by the overlap of arms, see Notes. Without effect
         if `effect_estimator` takes no `sample_weight`, or propensities are constant.
     calibrate : bool, default=True
-        Whether ``"dr"`` and ``"r"`` fit models of effects on two thirds of the
+        Whether ``"x"``, ``"dr"`` and ``"r"`` fit models of effects on two thirds of the
         customers each, and correct the spread of their mean by the other customers, see
         Notes. False: one model of all rows; a fit then takes two thirds of the time.
     n_bootstraps : int, default=0
@@ -83,7 +83,7 @@ class UpliftClassifier(BaseUplift):
     learner_ : object
         The fitted learner: ``learner_.outcome`` holds models of outcomes, and
         ``learner_.effect`` those of effects, in the order ``treatments_[1:]``; of
-        ``"dr"`` and ``"r"`` with `intercept` and `slope` of the calibration.
+        ``"x"``, ``"dr"`` and ``"r"`` with `intercept` and `slope` of the calibration.
     bootstraps_ : list of n_bootstraps learners
         Those of the samples of customers.
     n_features_in_ : int
@@ -157,6 +157,12 @@ class UpliftClassifier(BaseUplift):
     the number of groups, and ``b > 1`` with the standard error ``s`` over customers
     becomes ``1 + max(0, d - s**2 / d)``, ``d = b - 1``: with few customers, models that
     shrink effects would otherwise get slopes of 10 or 30 by chance.
+
+    With ``"x"``, ``phi`` and the weights are those of ``"dr"``, and the models of group
+    ``g`` have outcomes that were imputed without its customers, where one fold alone
+    was fitted without them (as with an int or None as `cv`). The slope is between 0 and
+    1: the posterior mean of a normal prior with the mean 0.5 and the standard deviation
+    0.25, given ``b`` and its standard error.
 
     **The decision in the history.** Past contacts are events like others, and often
     confounders: keep them. The contact that is being decided must not be one of them.

@@ -53,7 +53,7 @@ class UpliftRegressor(BaseUplift):
     overlap_weights : bool, default=True
         Whether ``"dr"`` weights rows by the overlap of arms.
     calibrate : bool, default=True
-        Whether ``"dr"`` and ``"r"`` fit models of effects on two thirds of the
+        Whether ``"x"``, ``"dr"`` and ``"r"`` fit models of effects on two thirds of the
         customers each, and correct the spread of their mean by the other customers.
         False: one model of all rows.
     n_bootstraps : int, default=0
@@ -74,7 +74,7 @@ class UpliftRegressor(BaseUplift):
     learner_ : object
         The fitted learner: ``learner_.outcome`` holds models of outcomes, and
         ``learner_.effect`` those of effects, in the order ``treatments_[1:]``; of
-        ``"dr"`` and ``"r"`` with `intercept` and `slope` of the calibration.
+        ``"x"``, ``"dr"`` and ``"r"`` with `intercept` and `slope` of the calibration.
     bootstraps_ : list of n_bootstraps learners
         Those of the samples of customers.
     n_features_in_ : int

@@ -182,6 +182,7 @@ def test_each_model_of_an_effect_on_a_probability_is_limited():
         learner="x",
         effect_estimator=Wild(),
         propensity="constant",
+        calibrate=False,
         random_state=0,
     ).fit(X, bought, treatment=(np.arange(150) % 3 == 0).astype(int))
     np.testing.assert_allclose(model.predict(X), 1 / 3)
