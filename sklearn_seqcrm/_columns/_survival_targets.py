@@ -153,6 +153,12 @@ def _read_kinds(event: pd.Series) -> np.ndarray:
             f"{wrong.sum()} of {len(numbers)} are other values, such as "
             f"{numbers[wrong][0]:g}."
         )
+    # The survival package of R has 1 for censored rows and 2 for events.
+    if np.array_equal(np.unique(numbers), [1, 2]):
+        warn_user(
+            "Events in y are 1 and 2 in all rows, so that none is censored and 2 is "
+            "another kind of event than 1. If 1 means censored, subtract 1."
+        )
     return numbers.astype("int64")
 
 

@@ -121,6 +121,16 @@ def test_labels_given_as_times_warn():
     assert [one.filename for one in found] == [__file__]  # the line of the user
 
 
+def test_events_of_1_and_2_alone_warn():
+    """R codes censored rows as 1 and events as 2."""
+    coded = Y.assign(event=Y["event"].astype(int) + 1)
+    with pytest.warns(UserWarning, match="If 1 means censored, subtract 1") as found:
+        LSTMSurvival(**SMALL).fit(X, coded)
+    assert [one.filename for one in found] == [__file__]
+    read_survival_targets(coded.assign(event=coded["event"] - 1))
+    read_survival_targets(coded.assign(event=np.arange(len(Y)) % 3))
+
+
 def test_times_of_a_target_without_its_events_warn():
     """Censored rows would count as rows with an event at the end of the record."""
     model = LSTMSurvival(**SMALL)

@@ -200,6 +200,7 @@ def test_edges_of_bins(bins, event, time, weight, expected):
     assert_allclose(edges_of(bins, event, time, weight), expected)
 
 
+@pytest.mark.filterwarnings("ignore:Events in y are 1 and 2")
 @pytest.mark.parametrize(
     ("kind", "time", "weight", "expected"),
     [
