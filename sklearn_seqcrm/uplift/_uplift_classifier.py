@@ -120,8 +120,8 @@ class UpliftClassifier(BaseUplift):
     ``"dr"`` has the right mean effect if either outcomes or propensities are right, and
     ``"r"`` is less sensitive to propensities near 0 and 1. In simulations ``"x"`` was
     more accurate than both, and varied less between samples than ``"s"`` and ``"t"``.
-    Where customers were chosen by a rule, its mean effect was less right than that of
-    ``"dr"``.
+    Without calibration, its mean effect was less right than that of ``"dr"`` where
+    customers were chosen by a rule.
 
     **Cross-fitting.** ``m`` and ``e`` of a row come from models that saw no row of its
     customer: the outcome of a row would otherwise be in its own pseudo-outcome. They
