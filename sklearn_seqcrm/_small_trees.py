@@ -111,16 +111,22 @@ class SmallTreesClassifier(_SmallTreesMixin, HistGradientBoostingClassifier):
 def _lacking_curvature(y: Any, sample_weight: Any, n_rows: int) -> float:
     """Return what the curvature of some rows of the rarest class lacks to 2.
 
-    In units of the mean weight. 0 for what `fit` refuses.
+    In units of the mean weight. 0 with one class, or for what `fit` is to refuse.
     """
     codes = pd.factorize(np.ravel(y))[0]
-    weight = np.ones(len(codes)) if sample_weight is None else np.ravel(sample_weight)
-    if len(weight) != len(codes) or not len(codes):
+    try:
+        weight = np.asarray(1 if sample_weight is None else sample_weight, "float64")
+        weight = np.broadcast_to(weight, codes.shape)
+    except (TypeError, ValueError):
         return 0.0
-    totals = np.bincount(codes[codes >= 0], weight[codes >= 0])
-    p = totals[totals > 0].min() / totals.sum()
+    is_known = codes >= 0
+    totals = np.bincount(codes[is_known], weight[is_known])
+    totals = totals[totals > 0]
+    if len(totals) < 2 or not np.isfinite(totals).all():
+        return 0.0
+    p = totals.min() / totals.sum()
     lacking = max(0.0, _LEAST_CURVATURE - n_rows * p * (1 - p))
-    return float(lacking * np.mean(weight))
+    return float(lacking * weight.mean())
 
 
 class SmallTreesRegressor(_SmallTreesMixin, HistGradientBoostingRegressor):

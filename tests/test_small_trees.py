@@ -66,7 +66,6 @@ def test_classes_weights_and_pickles():
         ([300, 2_400, 300], None, 0.2),
         ([600, 2_400], [1, 36], 29 * (2 - 20 * 600 * 86_400 / 87_000**2)),
         ([300, 2_700], [0.002, 0.002], 0.002 * 0.2),  # in units of the weights
-        ([900, 2_100], [1, 0], 0),  # one class has weight
     ],
 )
 def test_rare_classes_are_regularised(counts, weights, l2):
@@ -79,6 +78,25 @@ def test_rare_classes_are_regularised(counts, weights, l2):
     expected = like.set_params(l2_regularization=l2).fit(X, y, weight)
     np.testing.assert_allclose(predicted, expected.predict_proba(X), rtol=1e-9)
     assert trees.l2_regularization == "auto"
+
+
+@pytest.mark.parametrize(
+    ("y", "weight", "l2"),
+    [
+        ([0] * 30, None, 0),
+        ([0] * 9 + [1] * 21, [1] * 9 + [0] * 21, 0),  # one class has weight
+        ([0] + [1] * 9 + [2] * 20, [0] + [1] * 29, 0),
+        ([0] * 29 + [1], 0.5, 0.5 * (2 - 20 * 29 / 900)),
+        ([0] * 29 + [1], np.ones(30, dtype=object), 2 - 20 * 29 / 900),
+        ([0] * 29 + [1], [1] * 29 + [np.nan], 0),
+        ([0] * 29 + [1], np.zeros(30), 0),
+    ],
+)
+def test_regularisation_by_weights_of_any_kind(y, weight, l2):
+    trees = default_trees("classification")
+    assert trees._automatic_l2(np.array(y), weight) == pytest.approx(l2)
+    fewer = trees.set_params(min_samples_leaf=10)._automatic_l2(np.array(y), weight)
+    assert fewer >= l2
 
 
 @pytest.mark.parametrize(

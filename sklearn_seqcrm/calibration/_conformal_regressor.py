@@ -59,8 +59,8 @@ class ConformalRegressor(RegressorMixin, BaseConformal):
         The fitted regressor.
     threshold_ : float
         The calibrated threshold, in units of the target: half the width of each
-        interval, or for ``"cqr"`` what is added at both ends, which may be negative.
-        Infinite if there are too few calibration customers.
+        interval, or for ``"cqr"`` what is added at both ends (see Notes for those at
+        0), which may be negative. Infinite if there are too few calibration customers.
     n_calibration_rows_ : int
         Number of calibration rows.
     n_calibration_customers_ : int
@@ -98,7 +98,10 @@ class ConformalRegressor(RegressorMixin, BaseConformal):
     For ``"cqr"``, if no calibration target is negative and ``q_lo(x)`` is 0, as for
     customers who may buy nothing, intervals are ``[0, q_hi(x) + t]``, and the score is
     ``y - q_hi(x)``. Otherwise the rows with ``y = 0`` would have a score of 0, so that
-    intervals could never be narrowed.
+    intervals could never be narrowed. The guarantee then holds for targets that cannot
+    be negative, such as counts and spend before returns. If they can, coverage may be
+    lower, by at most ``1 / (n_customers + 1)``: the probability that a new customer is
+    the first with a negative target.
 
     **Guarantee**: if a new customer is exchangeable with the calibration customers, a
     row drawn at random from those of the new customer is covered with a probability of
@@ -181,8 +184,8 @@ class ConformalRegressor(RegressorMixin, BaseConformal):
         -------
         ndarray of shape (n, 2)
             Lower and upper ends, in the unit of `y`; an empty interval of ``"cqr"`` is
-            its midpoint twice. They may lie outside the possible range, such as below
-            0; clipping them there does not change the coverage.
+            its midpoint twice, or 0 twice. They may lie outside the possible range,
+            such as below 0; clipping them there does not change the coverage.
         """
         check_is_fitted(self)
         lower, upper = self._bounds(X)

@@ -122,8 +122,9 @@ class Checkpoint:
         """Restore early stopping, and return the number of epochs before a restart."""
         if self._pending is None:
             return 0
-        for one in _early_stopping(net):
-            vars(one).update(self._pending["stopping"])
+        stopping = self._pending["stopping"]
+        for one, own in zip(_early_stopping(net), stopping, strict=True):
+            vars(one).update(own)
         return self._pending["n_epochs"]
 
     def keep(self, net: Any, ranks: Any, n_epochs: int) -> None:
@@ -142,7 +143,7 @@ class Checkpoint:
                 "n_epochs": n_epochs,
                 "dropout": dropout,
                 "batches": self._batches.rng.bit_generator.state,
-                "stopping": stopping[0] if stopping else {},
+                "stopping": stopping,
             }
             self._write()
 

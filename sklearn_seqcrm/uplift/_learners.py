@@ -278,16 +278,20 @@ class XLearner(_EffectLearner):
         be in the effects that they are to calibrate.
         """
         is_known = ~np.isnan(m).any(axis=1)
-        found = []
-        for train in _training_rows(group):
-            part = np.isin(np.arange(len(group)), train) & is_known
-            blind = [f for f, (of_fold, _) in enumerate(folds) if part[of_fold].all()]
+        if not np.ptp(group):
+            return [(is_known, m)]
+        predict, found = self.models.predict_outcome, []
+        for one in np.unique(group):
+            without = [
+                fold
+                for fold, (train, _) in enumerate(folds)
+                if not (group[train] == one).any()
+            ]
             expected = m
-            if len(blind) == 1 and not part.all():
-                models = [of_arm[blind[0]] for of_arm in self.outcome]
-                predict = self.models.predict_outcome
-                expected = np.column_stack([predict(one, rows.X) for one in models])
-            found.append((part, expected))
+            if len(without) == 1:
+                models = [of_arm[without[0]] for of_arm in self.outcome]
+                expected = np.column_stack([predict(model, rows.X) for model in models])
+            found.append(((group != one) & is_known, expected))
         return found
 
     def _line_of_arm(
@@ -305,7 +309,9 @@ class XLearner(_EffectLearner):
         pseudo = (score[:, k] - score[:, 0])[used]
         known, e = rows.take(used), e[used]
         each = effect.of_groups(self.models, known.X, _shares_in_pairs(e)[:, k - 1])
-        weight = known.weight * _overlap(e)[:, k - 1]
+        weight = known.weight
+        if self.models.overlap_weights:
+            weight = weight * _overlap(e)[:, k - 1]
         own = np.unique(group, return_inverse=True)[1][used]
         return _calibration(
             each, own, pseudo, weight, known.customers, _slope_near_half
@@ -527,9 +533,10 @@ def _slope_near_half(slope: float, error: float) -> float:
     Imputed effects rank customers well even where their slope is hardly known, as for
     amounts with heavy tails: with the slope 0, all customers would have one effect.
     """
-    known = _SD_OF_SLOPES**2
-    mean = (slope * known + _USUAL_SLOPE * error**2) / (known + error**2)
-    return float(np.clip(mean, 0, 1))
+    if not np.isfinite(slope + error):  # of outcomes near the largest float
+        return _USUAL_SLOPE
+    share = 1 / (1 + (error / _SD_OF_SLOPES) ** 2)
+    return float(np.clip(share * slope + (1 - share) * _USUAL_SLOPE, 0, 1))
 
 
 LEARNERS: dict[str, type[Learner]] = {

@@ -57,12 +57,14 @@ class UpliftClassifier(BaseUplift):
         that is less: a few rows of small propensity would have most of the weight.
         Between 0 and 0.5. Given ones stay.
     overlap_weights : bool, default=True
-        Whether ``"dr"`` weights rows by the overlap of arms, see Notes. Without effect
-        if `effect_estimator` takes no `sample_weight`, or propensities are constant.
+        Whether ``"dr"``, and the calibration of ``"x"``, weight rows by the overlap of
+        arms, see Notes. With ``"dr"`` without effect if `effect_estimator` takes no
+        `sample_weight`, or propensities are constant.
     calibrate : bool, default=True
         Whether ``"x"``, ``"dr"`` and ``"r"`` fit models of effects on two thirds of the
         customers each, and correct the spread of their mean by the other customers, see
-        Notes. False: one model of all rows; a fit then takes two thirds of the time.
+        Notes. False: one model of all rows; a fit then takes one half to three quarters
+        of the time.
     n_bootstraps : int, default=0
         Number of samples of customers for `predict_interval`, each with a fit of all
         models; 50 or more for intervals.
@@ -158,11 +160,11 @@ class UpliftClassifier(BaseUplift):
     becomes ``1 + max(0, d - s**2 / d)``, ``d = b - 1``: with few customers, models that
     shrink effects would otherwise get slopes of 10 or 30 by chance.
 
-    With ``"x"``, ``phi`` and the weights are those of ``"dr"``, and the models of group
-    ``g`` have outcomes that were imputed without its customers, where one fold alone
-    was fitted without them (as with an int or None as `cv`). The slope is between 0 and
-    1: the posterior mean of a normal prior with the mean 0.5 and the standard deviation
-    0.25, given ``b`` and its standard error.
+    With ``"x"``, ``phi`` and overlap weights are those of ``"dr"``, and the models of
+    group ``g`` have outcomes that were imputed without its customers, where one fold
+    alone was fitted without them (as with 3 or None as `cv`). The slope is between 0
+    and 1: the posterior mean of a normal prior with the mean 0.5 and the standard
+    deviation 0.25, given ``b`` and its standard error.
 
     **The decision in the history.** Past contacts are events like others, and often
     confounders: keep them. The contact that is being decided must not be one of them.

@@ -243,6 +243,13 @@ def test_rows_from_0_and_others_are_calibrated_together():
     assert model.fit(X, y).threshold_ == -3
 
 
+def test_predictions_of_0_are_no_ends_of_absolute_residuals():
+    X, y = np.zeros((20, 1)), np.linspace(0, 1, 20)
+    frozen = FrozenEstimator(Known().fit(X, y))
+    model = ConformalRegressor(frozen).fit(X, y)
+    assert_array_equal(model.predict_interval(X[:1]), [[-y[18], y[18]]])
+
+
 # Scores of classes --------------------------------------------------------------------
 
 

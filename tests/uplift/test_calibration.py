@@ -52,13 +52,14 @@ def test_calibration_by_a_loop():
     )
 
 
-def test_calibration_of_imputed_outcomes_by_a_loop():
+@pytest.mark.parametrize("is_weighted", [False, True])
+def test_calibration_of_imputed_outcomes_by_a_loop(is_weighted):
     """Nothing that a group is to calibrate was fitted on its customers."""
     X, y, treated, propensity = table(300)
-    model = linear("x", cv=three_folds(300)).fit(
+    model = linear("x", cv=three_folds(300), overlap_weights=is_weighted).fit(
         X, y, treatment=treated, propensity=propensity
     )
-    weight = propensity * (1 - propensity)
+    weight = propensity * (1 - propensity) if is_weighted else np.ones(300)
     weight /= weight.sum()
     share, at_points = propensity, np.full(len(POINTS), treated.mean())
     each, found, own = [], [], np.zeros(300)
@@ -94,6 +95,7 @@ def test_slopes_of_imputed_effects_are_shrunken_towards_one_half():
     assert _slope_near_half(-1.0, 1e9) == pytest.approx(0.5)
     assert _slope_near_half(2.0, 0.1) == 1.0
     assert _slope_near_half(-2.0, 0.1) == 0.0
+    assert _slope_near_half(np.nan, np.inf) == 0.5
 
 
 def test_an_arm_in_one_group_is_not_calibrated():

@@ -39,6 +39,32 @@ def test_econml_has_the_same_effects():
         np.testing.assert_allclose(model.predict(POINTS), expected, atol=tolerance)
 
 
+@pytest.mark.parametrize("are_in_all_folds", [True, False])
+def test_imputed_outcomes_of_two_treatments_by_a_loop(are_in_all_folds):
+    """Control rows have other imputed outcomes for each treatment."""
+    rng = np.random.default_rng(0)
+    X, arm = rng.normal(size=(300, 2)), rng.integers(0, 3, 300)
+    y = X[:, 0] + (arm == 1) * X[:, 1] + (arm == 2) * (3 - 2 * X[:, 0])
+    y += rng.normal(size=300)
+    folds = three_folds(300)
+    if not are_in_all_folds:  # a third of the rows has no imputed outcome
+        folds = [(train[train % 3 < 2], test) for train, test in folds[:2]]
+    model = linear("x", cv=folds, propensity="constant", calibrate=False)
+    found = model.set_params(control=0).fit(X, y, treatment=arm).predict(X)
+    m = np.full((300, 3), np.nan)
+    for train, test in folds:
+        for k in range(3):
+            own = train[arm[train] == k]
+            m[test, k] = LinearRegression().fit(X[own], y[own]).predict(X[test])
+    is_known, shares = ~np.isnan(m[:, 0]), np.bincount(arm)
+    for k in (1, 2):
+        control, treated = (is_known & (arm == one) for one in (0, k))
+        zero = LinearRegression().fit(X[control], (m[:, k] - y)[control]).predict(X)
+        one = LinearRegression().fit(X[treated], (y - m[:, 0])[treated]).predict(X)
+        expected = (shares[k] * zero + shares[0] * one) / (shares[0] + shares[k])
+        np.testing.assert_allclose(found[:, k - 1], expected, rtol=1e-9)
+
+
 @pytest.mark.parametrize("is_weighted", [False, True])
 def test_doubly_robust_pseudo_outcomes_by_a_loop(is_weighted):
     X, y, treated, _ = table(60)

@@ -70,20 +70,21 @@ def as_good_as_the_best(losses: np.ndarray, weights: np.ndarray) -> np.ndarray:
     of rows that depend on each other, and `weights` (n_groups,) sums of weights.
 
     An epoch is as good as the best one if its loss is higher by at most one standard
-    error of the difference: the rule of Breiman et al., Classification and Regression
-    Trees, 1984, section 3.4.3, for losses of the same rows. With few validation
+    error of the difference: the one-standard-error rule of Breiman et al.,
+    Classification and Regression Trees, 1984, section 3.4.3, for losses of the same
+    rows. With few validation
     customers, the least loss alone is a matter of chance. It is also as good within a
     tenth of the range of losses, a scale that losses of any unit and sign have. No
     epoch is if none has a finite loss.
     """
-    total = weights.sum()
-    means = losses.sum(axis=1) / total
-    is_finite = np.isfinite(means)
-    if not is_finite.any():
-        return is_finite
-    best = np.where(is_finite, means, np.inf).argmin()
-    differences = means - means[best]
-    with np.errstate(invalid="ignore", over="ignore"):
+    with np.errstate(all="ignore"):
+        total = weights.sum()
+        means = losses.sum(axis=1) / total
+        is_finite = np.isfinite(means)
+        if not is_finite.any():
+            return is_finite
+        best = np.where(is_finite, means, np.inf).argmin()
+        differences = means - means[best]
         # Of a mean over dependent rows: groups are drawn, not rows.
         rests = losses - losses[best] - differences[:, None] * weights
         errors = np.sqrt((rests**2).sum(axis=1)) / total
