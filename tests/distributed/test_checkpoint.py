@@ -15,7 +15,11 @@ from sklearn_seqcrm.distributed import fit_rank
 from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.event_model._base import learn_events
 from sklearn_seqcrm.events import EventLog
-from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
+from sklearn_seqcrm.neural_network import (
+    LSTMClassifier,
+    LSTMRegressor,
+    _ensemble_training,
+)
 from sklearn_seqcrm.preprocessing import make_history_pipeline
 from sklearn_seqcrm.targets import future_count
 from tests.distributed.cases import snapshots
@@ -85,6 +89,35 @@ def test_broken_training_continues_with_equal_results(
     losses = [net.history[:, "valid_loss"] for net in model.nets_]
     assert losses == [net.history[:, "valid_loss"] for net in expected.nets_]
     assert list(tmp_path.glob("checkpoint*")) == []
+
+
+def test_the_number_of_epochs_is_found_after_a_restart(group, tmp_path, monkeypatch):
+    """Losses of customers before the restart are kept."""
+    X, _ = snapshots()
+    y = future_count(X, horizon="30D")
+    X = make_history_pipeline(LSTMRegressor())[:-1].fit_transform(X)
+    params = ONE | {"loss": "poisson", "batch_size": 256, "validation": "forward"}
+    params |= {"n_iter_no_change": 4, "max_epochs": 8}
+    found = []
+    monkeypatch.setattr(
+        _ensemble_training,
+        "best_n_epochs",
+        lambda net: found.append(net.history[:, "is_as_good"]) or 2,
+    )
+    with monkeypatch.context() as patch:
+        count = break_off(patch, np.inf)
+        LSTMRegressor(**params, refit=False).fit(X, y)
+    LSTMRegressor(**params).fit(X, y)
+    path = tmp_path / "checkpoint"
+    with monkeypatch.context() as patch:
+        break_off(patch, count[0] - 1)  # in the last epoch of the first training
+        with pytest.raises(BrokenOffError):
+            fit_rank(LSTMRegressor(**params), X, y, checkpoint=path)
+    fit_rank(LSTMRegressor(**params), X, y, checkpoint=path)
+    expected, again = found
+    assert again == expected
+    assert len(expected) > 4
+    assert 0 < sum(expected) < len(expected)
 
 
 def test_a_falling_rate_continues(group, tmp_path, monkeypatch):
