@@ -42,7 +42,14 @@ def read_survival_targets(y: Any) -> SurvivalTargets:
         return _read_times_alone(y)
     name = _name_of_event(columns)
     [time] = [columns[other] for other in columns if other != name]
-    return SurvivalTargets(_read_kinds(columns[name]), *_read_times(time))
+    kind = _read_kinds(columns[name])
+    # The survival package of R has 1 for censored rows and 2 for events.
+    if not stored_lengths(y) and np.array_equal(np.unique(kind), [1, 2]):
+        warn_user(
+            "Events in y are 1 and 2 in all rows, so that none is censored and 2 is "
+            "another kind of event than 1. If 1 means censored, subtract 1."
+        )
+    return SurvivalTargets(kind, *_read_times(time))
 
 
 # Times are quotients of ticks, whose rounding errors are a few times 1e-16.
@@ -152,12 +159,6 @@ def _read_kinds(event: pd.Series) -> np.ndarray:
             "Events in y must be 0 if censored and 1, 2, ... for their kinds; "
             f"{wrong.sum()} of {len(numbers)} are other values, such as "
             f"{numbers[wrong][0]:g}."
-        )
-    # The survival package of R has 1 for censored rows and 2 for events.
-    if np.array_equal(np.unique(numbers), [1, 2]):
-        warn_user(
-            "Events in y are 1 and 2 in all rows, so that none is censored and 2 is "
-            "another kind of event than 1. If 1 means censored, subtract 1."
         )
     return numbers.astype("int64")
 
