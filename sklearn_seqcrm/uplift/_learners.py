@@ -312,7 +312,7 @@ class XLearner(_EffectLearner):
         weight = known.weight
         if self.models.overlap_weights:
             weight = weight * _overlap(e)[:, k - 1]
-        own = np.unique(group, return_inverse=True)[1][used]
+        own = group[used]
         return _calibration(
             each, own, pseudo, weight, known.customers, _slope_near_half
         )

@@ -51,7 +51,8 @@ class UpliftRegressor(BaseUplift):
         Learned propensities below it are set to it, or to half the share of the arm if
         that is less. Between 0 and 0.5.
     overlap_weights : bool, default=True
-        Whether ``"dr"`` weights rows by the overlap of arms.
+        Whether ``"dr"``, and the calibration of ``"x"``, weight rows by the overlap of
+        arms.
     calibrate : bool, default=True
         Whether ``"x"``, ``"dr"`` and ``"r"`` fit models of effects on two thirds of the
         customers each, and correct the spread of their mean by the other customers.

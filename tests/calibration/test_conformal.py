@@ -213,7 +213,7 @@ def fit_quantiles(X, y):
 
 
 def test_intervals_from_0_are_narrowed_at_their_upper_end():
-    """Six in ten customers buy nothing, and nobody spends a negative amount."""
+    """60% of the targets are 0, and none is negative."""
     rng = np.random.default_rng(0)
     y = rng.gamma(2, 10, 4000) * (rng.uniform(size=4000) < 0.4)
     X = np.tile([0.0, 90.0], (4000, 1))

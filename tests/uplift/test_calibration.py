@@ -114,8 +114,8 @@ def test_an_arm_in_one_group_is_not_calibrated():
     np.testing.assert_array_equal(effects, expected)
 
 
-@pytest.mark.parametrize("learner", ["x", "dr", "r"])
-def test_calibration_shrinks_noise(learner):
+@pytest.mark.parametrize(("learner", "least"), [("x", 0.4), ("dr", 0.5), ("r", 0.5)])
+def test_calibration_shrinks_noise(learner, least):
     """Deep trees find effects that are not there; their slope is about 0."""
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(900, 3)), rng.normal(size=900)
@@ -127,7 +127,7 @@ def test_calibration_shrinks_noise(learner):
         .predict(X)
         for value in (False, True)
     )
-    assert plain.std() > 0.4
+    assert plain.std() > least
     assert calibrated.std() < 0.2
 
 

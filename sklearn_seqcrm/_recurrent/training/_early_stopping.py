@@ -72,10 +72,9 @@ def as_good_as_the_best(losses: np.ndarray, weights: np.ndarray) -> np.ndarray:
     An epoch is as good as the best one if its loss is higher by at most one standard
     error of the difference: the one-standard-error rule of Breiman et al.,
     Classification and Regression Trees, 1984, section 3.4.3, for losses of the same
-    rows. With few validation
-    customers, the least loss alone is a matter of chance. It is also as good within a
-    tenth of the range of losses, a scale that losses of any unit and sign have. No
-    epoch is if none has a finite loss.
+    rows. With few validation customers, the least loss alone is a matter of chance. It
+    is also as good within a tenth of the range of losses, a scale that losses of any
+    unit and sign have. No epoch is if none has a finite loss.
     """
     with np.errstate(all="ignore"):
         total = weights.sum()

@@ -33,6 +33,32 @@ def test_epochs_nearest_to_10_of_those_as_good_as_the_best(as_good, n_epochs):
     assert best_n_epochs(SimpleNamespace(history=history)) == n_epochs
 
 
+@pytest.mark.parametrize(
+    ("losses", "n_epochs"),
+    [
+        ([5], 1),
+        ([5, 5, 5], 3),
+        ([5, 4, 3, 4, 5], 3),
+        ([5, 3, 3.1, 3.3, 3, 5], 5),  # of 2, 3 and 5
+        ([-1, -2, -3, -3, -3.1], 5),
+        ([5e9, 3e9, 3e9, 3.3e9], 3),
+        ([np.inf, 5, 3, np.nan, 3], 5),
+        ([np.nan, np.inf], 1),
+        ([5, 3] + [3.1] * 20, 10),
+        ([5] * 12 + [3, 3.1, 3], 13),
+        ([5] * 8 + [3, 4, 3], 9),  # of 9 and 11
+    ],
+)
+def test_epochs_nearest_to_10_of_those_with_a_small_loss(losses, n_epochs):
+    """All customers have the same losses, whose standard errors are 0."""
+    found = as_good_as_the_best(np.tile(losses, (4, 1)).T, np.ones(4))
+    history = History()
+    for one in found:
+        history.new_epoch()
+        history.record("is_as_good", bool(one))
+    assert best_n_epochs(SimpleNamespace(history=history)) == n_epochs
+
+
 def test_one_row_per_customer_has_the_standard_error_of_a_mean():
     rng = np.random.default_rng(0)
     first = rng.gamma(2, size=400)
