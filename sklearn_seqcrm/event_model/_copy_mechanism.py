@@ -68,6 +68,7 @@ from sklearn_seqcrm.event_model._gradients import first_order_only, joint_linear
 from sklearn_seqcrm.event_model._mixtures import new_output
 from sklearn_seqcrm.event_model._segments import (
     linear_recurrence,
+    run_starts,
     starts_run,
     sums_before,
 )
@@ -193,9 +194,9 @@ def _numbers_before(is_group: Tensor, is_moment: Tensor) -> tuple[Tensor, Tensor
     `is_group` and `is_moment`, of shape (n,), are True where a group or a moment of one
     starts. Both results have the shape (n,), int64.
     """
-    of_moment = _run_starts(is_moment)
+    of_moment = run_starts(is_moment)
     position = torch.arange(len(is_group), device=is_group.device)
-    return position - of_moment, of_moment - _run_starts(is_group)
+    return position - of_moment, of_moment - run_starts(is_group)
 
 
 def _habits_before(
@@ -216,7 +217,7 @@ def _habits_before(
     `is_level` where an event has a level. `order` sorts events by level, then by row;
     `is_group` is True where either starts in this order.
     """
-    of_row, of_moment = _run_starts(is_row), _run_starts(is_moment)
+    of_row, of_moment = run_starts(is_row), run_starts(is_moment)
     before = is_level.cumsum(dim=0) - is_level.long()
     before = before - before[of_row]  # level events of the row before each event
     # Slots of N = 0, ..., and of one beyond the last, for each row.
@@ -253,12 +254,6 @@ def _each_once(function: Callable[[Tensor], Tensor], numbers: Tensor) -> Tensor:
     most = int(numbers.max()) if len(numbers) else -1
     every = torch.arange(most + 1, device=numbers.device)
     return function(every).index_select(0, numbers)
-
-
-def _run_starts(is_start: Tensor) -> Tensor:
-    """Return the position at which the run of each element starts, shape (n,)."""
-    number = is_start.cumsum(dim=0) - 1
-    return is_start.nonzero()[:, 0][number]
 
 
 def _decayed_before(

@@ -81,11 +81,9 @@ class ObservedLevels(NamedTuple):
         gives the device of the counts.
         """
         n, n_levels = len(source.stop), len(lift)
-        portion = np.cumsum(source.lengths) // _EVENTS_AT_ONCE
-        cuts = np.flatnonzero(np.diff(portion)) + 1
         found = [
             _count_levels(source, is_tie, code, lift, rows)
-            for rows in np.split(np.arange(n), cuts)
+            for rows in row_portions(source)
         ]
         keys, number, counts = (
             np.concatenate(parts) for parts in zip(*found, strict=True)
@@ -120,6 +118,10 @@ class ObservedLevels(NamedTuple):
             total=moved(total, "float32"),
             n_events=moved(np.bincount(row, number, minlength=n), "int64"),
         )
+
+    def at_cutoff(self, row: Tensor) -> CopyState:
+        """Return paths at the cutoffs of rows, of shape (n,), int64."""
+        return CopyState.at_cutoff(self, row)
 
     @property
     def n_levels(self) -> int:
@@ -164,6 +166,13 @@ class ObservedLevels(NamedTuple):
         rank = torch.minimum((uniform[own] * n_reached).long(), n_reached - 1)
         place[own] = self.by_number[self.offsets[row[own]] + rank]
         return self.keys[place] % self.n_levels
+
+
+def row_portions(source: HistorySource) -> list[np.ndarray]:
+    """Return the rows in portions whose events have room in memory."""
+    portion = np.cumsum(source.lengths) // _EVENTS_AT_ONCE
+    cuts = np.flatnonzero(np.diff(portion)) + 1
+    return np.split(np.arange(len(portion)), cuts)
 
 
 def _count_levels(
@@ -424,7 +433,7 @@ class CopyState:
         place, is_observed = self.observed.find(self.row, level[:, 0])
         own = self.observed.counts[place] * decay(self.moment)
         counts += own * is_observed[:, None]
-        return counts * ~self.events.is_repeat[self.events.place, -1:]
+        return counts * ~self.events.last_is_repeat()
 
     def _draw_same_moment(self, draws: PathDraws) -> Tensor:
         """Draw from the events of this moment, shape (n,), int64."""

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor, nn
 
+from sklearn_seqcrm._recurrent.data import HistorySource
 from sklearn_seqcrm._store import Column
-from sklearn_seqcrm.event_model._copy_mechanism import CopyCandidates, CopyMechanism
-from sklearn_seqcrm.event_model._copy_state import CopyState
+from sklearn_seqcrm.event_model._copy_mechanism import CopyMechanism
 from sklearn_seqcrm.event_model._path_draws import PathDraws
 
 
@@ -46,19 +46,28 @@ class FieldDensity(nn.Module, ABC):
         """Return the targets of `log_prob` for this field, from channels and codes."""
 
     @abstractmethod
+    def candidates(self, codes: Tensor, is_tie: Tensor, row: Tensor) -> Any:
+        """Return what each of n events could copy, for `log_prob`; None: nothing.
+
+        `codes` are those of the events, row by row; `is_tie` and `row` are as in
+        `copy_candidates`.
+        """
+
+    @abstractmethod
     def log_prob(
         self,
         context: Tensor,
         target: Tensor,
-        candidates: CopyCandidates | None = None,
+        candidates: Any = None,
         is_tie: Tensor | None = None,
     ) -> Tensor:
         """Return the log probability of values, shape (n,).
 
         `context`, of shape (n, size), is the state, the time and the fields before this
         one, and `target`, (n,) or (n, k), the values as `own_target` returns them.
-        `candidates` are counts of copies; None: no copies. `is_tie`, (n,), bool, is
-        whether the event is at the moment of the previous one; None: none is.
+        `candidates` are those of the function of this name; None: no copies. `is_tie`,
+        (n,), bool, is whether the event is at the moment of the previous one; None:
+        none is.
         """
 
     @abstractmethod
@@ -66,14 +75,31 @@ class FieldDensity(nn.Module, ABC):
         self,
         context: Tensor,
         draws: PathDraws,
-        state: CopyState | None = None,
+        state: Any = None,
         is_tie: Tensor | None = None,
+        codes: Tensor | None = None,
     ) -> Any:
         """Draw values for `LearnedField.column`.
 
         `context` and `is_tie` are those of `log_prob`, and `draws` are the generators
-        of the paths. `state` is the state of copies; None: no copies.
+        of the paths. `state` is what the paths can copy, as `observed` begins and
+        `append` continues it; None: nothing. `codes`, of shape (n, C), are those of the
+        events, with the fields before this one.
         """
+
+    @abstractmethod
+    def observed(self, source: HistorySource, is_tie: np.ndarray, n_levels: int) -> Any:
+        """Return what rows can copy at their cutoffs; None: nothing.
+
+        `source` has the events of the rows, `is_tie`, of shape (n_events,), says which
+        are at the moment of the previous one, and the field has `n_levels`, new levels
+        of the rows included. ``at_cutoff(row)`` of the result returns the state of
+        paths of rows.
+        """
+
+    @abstractmethod
+    def append(self, state: Any, codes: Tensor) -> Any:
+        """Return the state of paths after one more event, of codes (n, C)."""
 
     @abstractmethod
     def write(

@@ -157,7 +157,12 @@ def _learn_fields(
         else:
             number = NumberField.learn(one, column, own_events, n_components)
             number.refuse_huge(column, own_events.times, name)
-            fields[name] = number
+            levels = {
+                earlier: raw.columns[earlier].values[index[some]]
+                for earlier, one in fields.items()
+                if isinstance(one, LevelField)
+            }
+            fields[name] = number.with_sources(column, own_events, levels)
     return fields, applies
 
 

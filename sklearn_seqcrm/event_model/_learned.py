@@ -46,11 +46,17 @@ from sklearn_seqcrm._recurrent.data import (
 )
 from sklearn_seqcrm._store import RawLog, Rows
 from sklearn_seqcrm.event_model._busiest_windows import BusiestWindows
+from sklearn_seqcrm.event_model._earlier_numbers import N_CODES
 from sklearn_seqcrm.event_model._event_rate import EventRate
 from sklearn_seqcrm.event_model._fields import FieldDensity
 from sklearn_seqcrm.event_model._interarrival import TIE, InterarrivalGrid
 from sklearn_seqcrm.event_model._levels import LevelDensity, LevelField
-from sklearn_seqcrm.event_model._numbers import N_TARGETS, NumberDensity, NumberField
+from sklearn_seqcrm.event_model._numbers import (
+    N_TARGETS,
+    NumberColumns,
+    NumberDensity,
+    NumberField,
+)
 from sklearn_seqcrm.events import HistoryArray
 
 
@@ -131,20 +137,36 @@ class LearnedEvents:
             },
         )
 
+    @cached_property
+    def number_codes(self) -> dict[str, slice]:
+        """Columns of the codes that have the numbers of fields, if any are copied."""
+        first = len(self.encoder.layout.codes) + len(self.level_fields)
+        found = {}
+        for name, field in self.number_fields.items():
+            found[name] = slice(first, first + N_CODES * bool(field.sources))
+            first = found[name].stop
+        return found
+
     def densities(
         self, size: int, copies: bool, generator: torch.Generator
     ) -> Iterator[FieldDensity]:
         """Yield a new density of each field, given a context of length `size`."""
         layout = self.encoder.layout
+        first = len(layout.codes)
+        level_of: dict[str | None, int]
+        level_of = {name: first + i for i, name in enumerate(self.level_fields)}
         for name, field in self.fields.items():
             if isinstance(field, NumberField):
-                channels = [at for at in layout.of_fields[name] if isinstance(at, int)]
-                targets = self.blocks.targets[name]
-                yield NumberDensity(size, field, channels, targets, generator)
+                columns = NumberColumns(
+                    [at for at in layout.of_fields[name] if isinstance(at, int)],
+                    self.blocks.targets[name],
+                    self.number_codes[name],
+                    [level_of.get(source.field) for source in field.sources],
+                )
+                yield NumberDensity(size, field, columns, copies, generator)
             else:
                 code = layout.codes.index(name)
-                level = len(layout.codes) + list(self.level_fields).index(name)
-                yield LevelDensity(size, field, code, level, copies, generator)
+                yield LevelDensity(size, field, code, level_of[name], copies, generator)
 
     @cached_property
     def level_fields(self) -> dict[str, LevelField]:
@@ -176,10 +198,13 @@ class LearnedEvents:
         return replace(self, fields=fields)
 
     def empty_events(self, n_events: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return empty arrays for the network's channels, and for codes and levels."""
+        """Return empty arrays for the network's channels, and for all codes."""
         channels, codes = self.encoder.layout.empty(n_events)
-        levels = np.empty((n_events, len(self.level_fields)), codes.dtype)
-        return channels, np.column_stack([codes, levels])
+        n_more = len(self.level_fields)
+        n_more += sum(one.stop - one.start for one in self.number_codes.values())
+        return channels, np.column_stack(
+            [codes, np.empty((n_events, n_more), codes.dtype)]
+        )
 
     def level_field(self, name: str) -> LevelField:
         """Return a categorical field; raise a ValueError if there is none."""
@@ -218,8 +243,8 @@ class LearnedEvents:
         `rows` are n views of a raw log with the fields of training, see `histories_of`,
         and ``table_row[i]`` is the row of X, `table`, that gives row ``i`` its statics;
         by default its own. The source has the channels of `blocks`, and codes followed
-        by the levels of categorical fields. `split_static` splits the statics into
-        statics, rate, weighted waiting time and censoring time.
+        by the levels of categorical fields and by `number_codes`. `split_static` splits
+        the statics into statics, rate, weighted waiting time and censoring time.
         """
         [column] = table.histories
         encoded = encode_rows(self.encoder, rows, column)
@@ -239,9 +264,14 @@ class LearnedEvents:
             one.level_numbers(raw.columns[name].take(index))
             for name, one in self.level_fields.items()
         ]
+        numbers = [
+            one.codes(raw.columns[name].take(index), times)
+            for name, one in self.number_fields.items()
+            if one.sources
+        ]
         events = HistorySource(
             channels=np.concatenate(parts, axis=1),
-            codes=np.column_stack([log.codes, *levels]),
+            codes=np.column_stack([log.codes, *levels, *numbers]),
             times=times,
             start=np.maximum(encoded.start, 0),
             stop=np.maximum(encoded.stop, 0),

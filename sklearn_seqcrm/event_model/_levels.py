@@ -26,10 +26,15 @@ from torch import Tensor, nn
 
 from sklearn_seqcrm._encoding import FIRST_LEVEL, MISSING, UNSEEN, Vocabulary
 from sklearn_seqcrm._ragged import is_run_start
+from sklearn_seqcrm._recurrent.data import HistorySource
 from sklearn_seqcrm._recurrent.network import float32_tensor, new_embedding
 from sklearn_seqcrm._store import Column, find_ids
-from sklearn_seqcrm.event_model._copy_mechanism import CopyCandidates, CopyMechanism
-from sklearn_seqcrm.event_model._copy_state import CopyState
+from sklearn_seqcrm.event_model._copy_mechanism import (
+    CopyCandidates,
+    CopyMechanism,
+    copy_candidates,
+)
+from sklearn_seqcrm.event_model._copy_state import CopyState, ObservedLevels
 from sklearn_seqcrm.event_model._fields import (
     FieldDensity,
     LearnedField,
@@ -124,6 +129,14 @@ class LevelDensity(FieldDensity):
     def own_target(self, values: Any, codes: Any) -> Any:
         """Return the levels of the field, shape (n,)."""
         return codes[:, self.level]
+
+    def candidates(
+        self, codes: Tensor, is_tie: Tensor, row: Tensor
+    ) -> CopyCandidates | None:
+        """Return the counts of copies of each event; see `FieldDensity.candidates`."""
+        if self.copies is None:
+            return None
+        return copy_candidates(codes[:, self.level], self.copies.lift, is_tie, row)
 
     def log_prob(
         self,
@@ -228,6 +241,7 @@ class LevelDensity(FieldDensity):
         draws: PathDraws,
         state: CopyState | None = None,
         is_tie: Tensor | None = None,
+        codes: Tensor | None = None,
     ) -> Tensor:
         """Draw levels, shape (n,), int64, never an unseen one.
 
@@ -273,11 +287,20 @@ class LevelDensity(FieldDensity):
         levels[copied] = state.take(copied).draw(source[copied] - 2, draws.take(copied))
         return levels
 
-    def lift_of(self, n_levels: int) -> Tensor:
-        """Return the lift of so many levels, 1 for new ones, shape (n_levels,)."""
-        assert self.copies is not None
+    def observed(
+        self, source: HistorySource, is_tie: np.ndarray, n_levels: int
+    ) -> ObservedLevels | None:
+        """Return the levels of rows; see `FieldDensity.observed`."""
+        if self.copies is None:
+            return None
+        # New levels have a lift of 1.
         n_new = n_levels - self.n_levels
-        return nn.functional.pad(self.copies.lift, (0, n_new), value=1.0)
+        lift = nn.functional.pad(self.copies.lift, (0, n_new), value=1.0)
+        return ObservedLevels.of(source, is_tie, self.level, lift)
+
+    def append(self, state: CopyState, codes: Tensor) -> CopyState:
+        """Return the state after one more event; see `FieldDensity.append`."""
+        return state.append(codes[:, self.level])
 
     def write(
         self, column: Column, encoded: Any, channels: np.ndarray, codes: np.ndarray

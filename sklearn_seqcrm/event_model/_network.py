@@ -44,7 +44,6 @@ from sklearn_seqcrm._recurrent.network import (
     new_generator,
     new_linear,
 )
-from sklearn_seqcrm.event_model._copy_mechanism import CopyCandidates, copy_candidates
 from sklearn_seqcrm.event_model._event_batches import EventPart, VisibleEvents
 from sklearn_seqcrm.event_model._event_rate import EventRate
 from sklearn_seqcrm.event_model._gradients import joint_linear
@@ -89,8 +88,7 @@ class EventStates(NamedTuple):
     # (n_later, H), or None: context of their fields from the lines before; None if
     # there are no such lines.
     line_context: Tensor | None
-    # Counts of copies, by the number of each field with a copy mechanism.
-    candidates: dict[int, CopyCandidates]
+    candidates: list[Any]  # what the events can copy, for each field; None: nothing
     last: Tensor  # (n, H): state after the last event of each row
 
 
@@ -227,7 +225,9 @@ class EventNetwork(nn.Module):
             states = states + self.static_effect(part.static)[row]
         states = self.dropout(states)
         is_tie = self.is_tie(events.values) & (events.position > 0)
-        candidates = self._copy_candidates(events, is_tie)
+        candidates = [
+            one.candidates(events.codes, is_tie, events.row) for one in self.fields
+        ]
         before, last = states.split([len(events.row), n])
         return EventStates(
             events, before, is_tie, later, line_context, candidates, last
@@ -241,18 +241,6 @@ class EventNetwork(nn.Module):
         lines = embed_lines(self.reader, values, events.codes)
         encoded = self.lines_before.encode(lines)
         return join_lines_before(self.reader, lines, encoded, events.n_before)
-
-    def _copy_candidates(
-        self, events: VisibleEvents, is_tie: Tensor
-    ) -> dict[int, CopyCandidates]:
-        """Return the counts of copies, for each field with a copy mechanism."""
-        found = {}
-        for i, density in enumerate(self.fields):
-            if density.copies is not None:
-                levels = density.own_target(events.values, events.codes)
-                lift = density.copies.lift
-                found[i] = copy_candidates(levels, lift, is_tie, events.row)
-        return found
 
     def _embedding_of(self, part: EventPart) -> EmbedSegments:
         """Return a function that embeds the steps of segments."""
@@ -284,8 +272,8 @@ class EventNetwork(nn.Module):
         """Return log probabilities of field i; 0 for events that do not have it."""
         density, events = self.fields[i], found.events
         target = density.own_target(events.values, events.codes)
-        candidates = found.candidates.get(i)
-        log_prob = density.log_prob(context, target, candidates, found.is_tie)
+        candidates, is_tie = found.candidates[i], found.is_tie
+        log_prob = density.log_prob(context, target, candidates, is_tie)
         if self.applies is None:
             return log_prob
         kind = self.fields[0].own_input(events.values, events.codes)

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_seqcrm._encoding import NumericField
+from sklearn_seqcrm._encoding import FIRST_LEVEL, NumericField
+from sklearn_seqcrm._recurrent.data import HistorySource
 from sklearn_seqcrm._recurrent.network import new_linear
 from sklearn_seqcrm._store import Clock, Column, ScalarType
+from sklearn_seqcrm.event_model._earlier_numbers import (
+    NO_LEVEL,
+    NO_NUMBER,
+    EarlierNumberGates,
+    EarlierNumbers,
+    NumberSource,
+    bits_of_codes,
+    choose_sources,
+    codes_of_numbers,
+)
 from sklearn_seqcrm.event_model._fields import (
     FieldDensity,
     LearnedField,
@@ -22,7 +33,8 @@ from sklearn_seqcrm.event_model._mixtures import (
     MixtureDensity,
     start_of_components,
 )
-from sklearn_seqcrm.event_model._path_draws import PathDraws
+from sklearn_seqcrm.event_model._number_state import NumberState, ObservedNumbers
+from sklearn_seqcrm.event_model._path_draws import PathDraws, draw_logits, pick
 
 # Values with at least this share of the events are atoms, at most this many of the most
 # frequent: one piece, free delivery, the price of a subscription.
@@ -33,6 +45,7 @@ _FINE = 1e-6  # width of a cell, as a part of the scale, where numbers have no s
 _LEAST_WIDTH = 1e-30  # of a cell on the symlog axis
 _MOST_SYMLOG = 80.0  # largest size of drawn numbers on the symlog axis
 _MISSING = 0  # the first atom
+_LEAST_MISSING = 1e-4  # its share at the start, if gates have the missing numbers
 N_TARGETS = 3  # channels of `NumberField.targets`
 
 
@@ -53,6 +66,27 @@ def symexp(scaled: np.ndarray, center: float, scale: float) -> np.ndarray:
     return center + scale * np.copysign(np.expm1(size), scaled)
 
 
+class DrawnNumbers(NamedTuple):
+    """Drawn numbers of n events."""
+
+    atom: Tensor  # (n,), int64: the atom of each, -1 for none
+    scaled: Tensor  # (n,), float32: on the symlog axis; meaningless where there is one
+    # (n,), int64: earlier numbers, which are in place of these; `NO_NUMBER` for none.
+    earlier: Tensor
+
+
+class NumberColumns(NamedTuple):
+    """Where encoded events have the numbers of a field."""
+
+    channels: list[
+        int
+    ]  # the scaled number, and a mark of missing ones if there are any
+    targets: slice  # channels that have `NumberField.targets`
+    bits: slice  # codes that have `NumberField.codes`, if numbers are copied
+    # Column of the codes that has the levels of each source; None: it has no levels.
+    levels: list[int | None]
+
+
 class NumberDensity(MixtureDensity, FieldDensity):
     """Distribution of the number of the next event.
 
@@ -67,59 +101,129 @@ class NumberDensity(MixtureDensity, FieldDensity):
     where ``(upper - width, upper]`` are the numbers that round to x (interval
     censoring), and all ``a_j`` and ``w_k`` add up to 1.
 
-    Events have the scaled number, and a mark of missing ones if there are any, in the
-    `channels`, and the targets of the likelihood in the channels `targets`.
+    With `copies`, this is the distribution of new numbers, and the customer's earlier
+    ones are added, if the field has sources of them; see `_earlier_numbers`.
     """
 
     def __init__(
         self,
         size: int,
         field: NumberField,
-        channels: list[int],
-        targets: slice,
+        columns: NumberColumns,
+        copies: bool,
         generator: torch.Generator,
     ) -> None:
         n_atoms, n = len(field.atoms), len(field.quantiles)
+        shares, missing = field.shares.copy(), 0.0
+        has_gates = copies and bool(field.sources)
+        if has_gates and field.some_missing:  # the gates have the missing numbers
+            missing, shares[0] = shares[0], _LEAST_MISSING
         super().__init__(
             size,
-            field.shares,
+            shares,
             field.quantiles,
             field.spread,
             [field.some_missing, *[True] * n_atoms, *[field.some_others] * n],
             generator,
         )
         self.copies = self.shrinkage = None
-        self.channels, self.targets = channels, targets
-        self.embed = new_linear(len(channels), size, generator)
+        self.columns = columns
+        self.embed = new_linear(len(columns.channels), size, generator)
+        self.gates: EarlierNumberGates | None = None
+        if has_gates:
+            self.gates = EarlierNumberGates(size, field.sources, missing, generator)
 
     def own_input(self, values: Any, codes: Any) -> Any:
         """Return the channels of the field, shape (n, n_channels)."""
-        return values[:, self.channels]
+        return values[:, self.columns.channels]
 
     def own_target(self, values: Any, codes: Any) -> Any:
         """Return the cell and the atom of the numbers, shape (n, 3)."""
-        return values[:, self.targets]
+        return values[:, self.columns.targets]
 
-    def log_prob(self, context: Tensor, target: Tensor, *unused: Any) -> Tensor:
+    def own_bits(self, codes: Tensor) -> Tensor:
+        """Return the numbers of events as `EarlierNumbers` has them, shape (n,)."""
+        return bits_of_codes(codes[:, self.columns.bits])
+
+    def keys(self, codes: Tensor) -> Tensor:
+        """Return the levels of events in each source, (n, S), int64; -1 for none."""
+        same = torch.zeros_like(codes[:, 0], dtype=torch.int64)
+        keys = []
+        for column in self.columns.levels:
+            key = same if column is None else codes[:, column].long() - FIRST_LEVEL
+            keys.append(key.clamp(min=NO_LEVEL))
+        return torch.stack(keys, dim=1)
+
+    def candidates(
+        self, codes: Tensor, is_tie: Tensor, row: Tensor
+    ) -> tuple[EarlierNumbers, Tensor] | None:
+        """Return earlier numbers, and the own one of each event; see `FieldDensity`."""
+        if self.gates is None:
+            return None
+        bits = self.own_bits(codes)
+        return EarlierNumbers.before(bits, self.keys(codes), row), bits
+
+    def log_prob(
+        self,
+        context: Tensor,
+        target: Tensor,
+        candidates: tuple[EarlierNumbers, Tensor] | None = None,
+        is_tie: Tensor | None = None,
+    ) -> Tensor:
         """Return the log probability of `NumberField.targets`, shape (n,)."""
         upper, width, atom = target.unbind(1)
         # A component may give the value of an atom, too.
-        return self.log_mixture(context, atom.long(), upper, width, atom != _MISSING)
+        has_cell = atom != _MISSING
+        new = self.log_mixture(context, atom.long(), upper, width, has_cell)
+        if self.gates is None or candidates is None:
+            return new
+        return self.gates.log_prob(new, context, *candidates)
 
     def draw(
-        self, context: Tensor, draws: PathDraws, *unused: Any
-    ) -> tuple[Tensor, Tensor]:
-        """Draw the atom of each number, -1 for none, and numbers on the symlog axis.
+        self,
+        context: Tensor,
+        draws: PathDraws,
+        state: NumberState | None = None,
+        is_tie: Tensor | None = None,
+        codes: Tensor | None = None,
+    ) -> DrawnNumbers:
+        """Draw numbers; see `FieldDensity.draw`."""
+        if self.gates is None or state is None or codes is None:
+            drawn = self._draw_new(context, draws)
+            return DrawnNumbers(*drawn, torch.full_like(drawn[0], NO_NUMBER))
+        earlier = state.before(self.keys(codes))
+        # 0 is missing, 1 a new number, and 2 + s an earlier one from the source s.
+        source = draw_logits(self.gates.log_gates(context, earlier), draws)
+        new = (source == 1).nonzero()[:, 0]
+        drawn = self._draw_new(context[new], draws.take(new))
+        atom = torch.where(source == 0, _MISSING, NO_ATOM).index_put_((new,), drawn[0])
+        scaled = torch.zeros_like(context[:, 0]).index_put_((new,), drawn[1])
+        bits = pick(earlier.bits, (source - 2).clamp(min=0))
+        return DrawnNumbers(atom, scaled, bits.masked_fill(source < 2, NO_NUMBER))
 
-        Both have the shape (n,), int64 and float32; see `FieldDensity.draw`.
-        """
+    def _draw_new(self, context: Tensor, draws: PathDraws) -> tuple[Tensor, Tensor]:
+        """Draw atoms and scaled numbers of the mixture, (n,) each."""
         return self.mixture(context).draw(draws, self.is_possible)
+
+    def append(self, state: NumberState, codes: Tensor) -> NumberState:
+        """Return the state after one more event; see `FieldDensity.append`."""
+        return state.append(self.own_bits(codes), self.keys(codes))
+
+    def observed(
+        self, source: HistorySource, is_tie: np.ndarray, n_levels: int
+    ) -> ObservedNumbers | None:
+        """Return the numbers of rows; see `FieldDensity.observed`."""
+        if self.gates is None:
+            return None
+        codes = torch.from_numpy(source.codes)
+        own = self.own_bits(codes), self.keys(codes)
+        return ObservedNumbers.of(source, *own, self.output.weight.device)
 
     def write(
         self, column: Column, encoded: Any, channels: np.ndarray, codes: np.ndarray
     ) -> None:
         """Write scaled numbers, and marks of missing ones, to their channels."""
-        for channel, numbers in zip(self.channels, encoded, strict=False):
+        for channel, numbers in zip(self.columns.channels, encoded, strict=False):
             channels[:, channel] = numbers
 
 
@@ -149,6 +253,7 @@ class NumberField(LearnedField):
     some_missing: bool
     # Whether some numbers are no atoms. If False, only atoms are drawn.
     some_others: bool
+    sources: tuple[NumberSource, ...] = ()  # earlier numbers that are copied
 
     @classmethod
     def learn(
@@ -194,6 +299,30 @@ class NumberField(LearnedField):
             some_others=bool(n_others),
         )
 
+    def with_sources(
+        self, column: Column, events: TrainingEvents, levels: dict[str, np.ndarray]
+    ) -> NumberField:
+        """Return the field with the sources of its numbers in training events.
+
+        `levels` are those of `choose_sources`.
+        """
+        numbers = self._numbers(column, events.times)
+        sources = choose_sources(numbers, events.customer, levels)
+        return replace(self, sources=sources)
+
+    def codes(self, column: Column, times: np.ndarray) -> np.ndarray:
+        """Return the numbers as codes, int32, shape (n, N_CODES).
+
+        The shape is (n, 0) if none are copied. `times`, (n,), are those of the events.
+        """
+        if not self.sources:
+            return np.zeros((len(times), 0), "int32")
+        return codes_of_numbers(self._numbers(column, times))
+
+    def _numbers(self, column: Column, times: np.ndarray) -> np.ndarray:
+        """Return the numbers of events, shape (n,), float64."""
+        return column.as_numbers(times, self.clock).astype("float64")
+
     def refuse_huge(self, column: Column, times: np.ndarray, name: str) -> None:
         """Raise a ValueError if training numbers could not be drawn again.
 
@@ -203,7 +332,7 @@ class NumberField(LearnedField):
         most = self.scale * np.expm1(_MOST_SYMLOG)
         if max(self.center - self.low, self.high - self.center) <= most:
             return
-        numbers = column.as_numbers(times, self.clock).astype("float64")
+        numbers = self._numbers(column, times)
         numbers = numbers[np.isfinite(numbers)]
         is_huge = np.abs(numbers - self.center) > most
         n_huge = np.sum(is_huge & ~np.isin(numbers, self.atoms))
@@ -222,7 +351,7 @@ class NumberField(LearnedField):
         the atom: 0 for a missing number, k for ``atoms[k - 1]``, -1 for none. `times`,
         of shape (n,), are those of the events.
         """
-        numbers = column.as_numbers(times, self.clock).astype("float64")
+        numbers = self._numbers(column, times)
         is_known = np.isfinite(numbers)
         numbers = np.where(is_known, numbers, self.center)
         upper = symlog(numbers + self.step / 2, self.center, self.scale)
@@ -244,12 +373,12 @@ class NumberField(LearnedField):
         return np.column_stack([upper, width, atom]).astype("float32")
 
     def column(self, drawn: Any, applies: np.ndarray, times: np.ndarray) -> Column:
-        """Return drawn atoms and symlog numbers as the log has them.
+        """Return `DrawnNumbers` as the log has them.
 
-        Numbers are rounded to the step and clipped to the range of training. See
+        New numbers are rounded to the step and clipped to the range of training. See
         `LearnedField.column`.
         """
-        atom, scaled = (one.cpu().numpy() for one in drawn)
+        atom, scaled, earlier = (one.cpu().numpy() for one in drawn)
         atom = np.where(applies, atom, _MISSING)
         numbers = symexp(scaled.astype("float64"), self.center, self.scale)
         if self.decimals is not None:
@@ -257,6 +386,8 @@ class NumberField(LearnedField):
         numbers = numbers.clip(self.low, self.high)
         is_atom = atom > _MISSING
         numbers[is_atom] = self.atoms[atom[is_atom] - 1]
+        is_earlier = earlier != NO_NUMBER
+        numbers[is_earlier] = earlier.view("float64")[is_earlier]
         numbers[atom == _MISSING] = np.nan
         values = self.scalar_type.from_numbers(
             numbers, times, self.clock, self.dtype, self.in_days

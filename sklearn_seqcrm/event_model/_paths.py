@@ -13,7 +13,6 @@ from torch import Tensor
 
 from sklearn_seqcrm._recurrent.network import HistoryReader, OpenMoment, RecurrentState
 from sklearn_seqcrm._store import saturating_add
-from sklearn_seqcrm.event_model._copy_state import CopyState
 from sklearn_seqcrm.event_model._event_rate import EventRate
 from sklearn_seqcrm.event_model._interarrival import InterarrivalGrid
 from sklearn_seqcrm.event_model._open_moments import (
@@ -125,8 +124,8 @@ class Paths:
     reader_state: PathState
     # (n,), bool: whether the next event is at the moment of the last simulated one.
     is_tie: Tensor
-    # State of the copy mechanism of each field that has one, by its number.
-    copies: dict[int, CopyState]
+    # What the paths can copy: states of the fields that copy, by their numbers.
+    copies: dict[int, Any]
     rate: EventRate  # interarrival times up to the last event
     draws: PathDraws  # random numbers of each path
 

@@ -284,3 +284,9 @@ def starts_run(numbers: Tensor) -> Tensor:
     is_new = torch.ones_like(numbers, dtype=torch.bool)
     is_new[1:] = numbers[1:] != numbers[:-1]
     return is_new
+
+
+def run_starts(is_start: Tensor) -> Tensor:
+    """Return the position at which the run of each element starts, shape (n,)."""
+    number = is_start.cumsum(dim=0) - 1
+    return is_start.nonzero()[:, 0][number]

@@ -36,7 +36,7 @@ from torch import Tensor
 
 from sklearn_seqcrm._encoding import FIRST_LEVEL
 from sklearn_seqcrm._recurrent.data import HistorySource, RowData
-from sklearn_seqcrm.event_model._copy_state import CopyState, ObservedLevels
+from sklearn_seqcrm.event_model._copy_state import CopyState
 from sklearn_seqcrm.event_model._event_batches import EventPart
 from sklearn_seqcrm.event_model._event_net import EventNet
 from sklearn_seqcrm.event_model._learned import event_counts
@@ -299,14 +299,12 @@ class ValidationLists:
         number = np.repeat(number, np.diff(begin, append=len(level)))
         came = (number >= 0) & (level >= FIRST_LEVEL)
         first = begin[chosen]
-        copies = None
-        if density.copies is not None:
-            history = source.take(row[first])
-            history = replace(history, stop=history.start + position[first])
-            lift = density.lift_of(n_levels)
-            observed = ObservedLevels.of(history, is_tie, density.level, lift)
+        history = source.take(row[first])
+        history = replace(history, stop=history.start + position[first])
+        observed, copies = density.observed(history, is_tie, n_levels), None
+        if observed is not None:
             at_cutoff = torch.arange(len(first))
-            copies = CopyState.at_cutoff(observed, at_cutoff)
+            copies = observed.at_cutoff(at_cutoff)
             copies = copies.advance(torch.zeros_like(at_cutoff, dtype=torch.bool))
         return cls(
             density=density,

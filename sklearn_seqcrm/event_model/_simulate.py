@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import reduce
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -40,7 +40,6 @@ from sklearn_seqcrm._ragged import ranges, segment_numbers
 from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm._recurrent.network import RecurrentState
 from sklearn_seqcrm._store import MAX_TICK, Column, Rows, saturating_add
-from sklearn_seqcrm.event_model._copy_state import CopyState, ObservedLevels
 from sklearn_seqcrm.event_model._event_net import EventNet
 from sklearn_seqcrm.event_model._learned import (
     LearnedEvents,
@@ -141,7 +140,7 @@ class Simulator:
     def steps(self, plan: SimulationPlan) -> Iterator[SimulatedEvents]:
         """Yield the next event of some paths; `n_cut` of them end with it."""
         n_paths, filled = plan.n_paths, np.flatnonzero(event_counts(plan.data))
-        observed = self.observed_levels(plan.data)
+        observed = self.observed(plan.data)
         n_begun, n_all = 0, len(filled) * n_paths
         paths: Paths | None = None
         while n_begun < n_all or (paths is not None and len(paths.number)):
@@ -242,7 +241,7 @@ class Simulator:
         Otherwise, its time is drawn, or as early as possible if `at_cutoff`. The first
         event of an empty history has no interarrival time: it is NaN.
         """
-        observed = self.observed_levels(data)
+        observed = self.observed(data)
         paths, time_since_last = self.at_cutoffs(data, np.arange(len(data)), observed)
         if baskets is not None:
             paths = self._append_baskets(paths, data.sources[0].cutoff, baskets)
@@ -291,24 +290,24 @@ class Simulator:
 
     # Begin ------------------------------------------------------------------------
 
-    def observed_levels(self, data: RowData) -> dict[int, ObservedLevels]:
-        """Return the levels that rows had, for each field with a copy mechanism."""
+    def observed(self, data: RowData) -> dict[int, Any]:
+        """Return what rows can copy, by the number of each field that copies."""
         source = data.sources[0].events
         is_tie = self.module.is_tie(source.channels)
         found = {}
-        for name, field in self.learned.level_fields.items():
-            i = self.number_of(name)
-            density = self.module.fields[i]
-            if density.copies is not None:
-                lift = density.lift_of(field.n_levels)
-                found[i] = ObservedLevels.of(source, is_tie, density.level, lift)
-        return found
+        for i, (name, density) in enumerate(
+            zip(self.learned.fields, self.module.fields, strict=True)
+        ):
+            level_field = self.learned.level_fields.get(name)
+            n_levels = 0 if level_field is None else level_field.n_levels
+            found[i] = density.observed(source, is_tie, n_levels)
+        return {i: one for i, one in found.items() if one is not None}
 
     def _begin(
         self,
         plan: SimulationPlan,
         numbers: np.ndarray,
-        observed: dict[int, ObservedLevels],
+        observed: dict[int, Any],
     ) -> tuple[Paths, np.ndarray]:
         """Return paths at the cutoffs of their rows, and ticks since the last event."""
         rows, of_path = np.unique(numbers // plan.n_paths, return_inverse=True)
@@ -318,7 +317,7 @@ class Simulator:
         return paths, time_since_last[of_path]
 
     def at_cutoffs(
-        self, data: RowData, rows: np.ndarray, observed: dict[int, ObservedLevels]
+        self, data: RowData, rows: np.ndarray, observed: dict[int, Any]
     ) -> tuple[Paths, np.ndarray]:
         """Return a path of each row at its cutoff, and ticks since its last event.
 
@@ -334,7 +333,7 @@ class Simulator:
         )
         static = torch.from_numpy(data.static).to(self.device)
         row = self.moved(rows)
-        copies = {i: CopyState.at_cutoff(one, row) for i, one in observed.items()}
+        copies = {i: one.at_cutoff(row) for i, one in observed.items()}
         paths = Paths(
             number=rows,
             times=last,
@@ -433,10 +432,16 @@ class Simulator:
             elif i == 0 and until is not None and learned.applies is not None:
                 drawn, p_applies = self._draw_kind_with(until, own_context, paths)
             else:
-                drawn = density.draw(own_context, paths.draws, state, paths.is_tie)
+                own_codes = self.moved(codes.astype("int64"))
+                drawn = density.draw(
+                    own_context, paths.draws, state, paths.is_tie, own_codes
+                )
             column = field.column(drawn, applies[:, i], paths.times)
             encoded = self.encoders[name].encode(column, paths.times)
             density.write(column, encoded, channels, codes)
+            if (number := learned.number_fields.get(name)) is not None:
+                there = learned.number_codes[name]
+                codes[:, there] = number.codes(column, paths.times)
             own = density.own_input(channels, codes)
             if i == 0 and learned.applies is not None:
                 applies = learned.applies[own]
@@ -472,10 +477,7 @@ class Simulator:
             output=state.output,
             reader_state=state,
             n_events=paths.n_events + 1,
-            copies={
-                i: one.append(fields[i].own_target(values, codes))
-                for i, one in paths.copies.items()
-            },
+            copies={i: fields[i].append(one, codes) for i, one in paths.copies.items()},
         )
 
     def moved(self, numbers: np.ndarray) -> Tensor:

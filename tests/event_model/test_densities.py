@@ -26,15 +26,19 @@ from sklearn_seqcrm.event_model._fields import (
 )
 from sklearn_seqcrm.event_model._interarrival import InterarrivalGrid, TimeDensity
 from sklearn_seqcrm.event_model._levels import LevelDensity, LevelField
-from sklearn_seqcrm.event_model._numbers import NumberDensity, NumberField
+from sklearn_seqcrm.event_model._numbers import (
+    NumberColumns,
+    NumberDensity,
+    NumberField,
+)
 from tests.event_model.draws import seeded_draws
 
 N_DRAWS = 20_000
 # Of a share of so many draws: five standard deviations.
 SHARE = 5 * 0.5 / np.sqrt(N_DRAWS)
 CLOCK = Clock("int64")
-# Channels of the number and of its targets.
-NUMBERS = [0, 1], slice(0, 3)
+# Columns of the number and of its targets; no earlier numbers.
+NUMBERS = NumberColumns([0, 1], slice(0, 3), slice(0, 0), []), False
 
 
 def generator(seed=0):
@@ -192,7 +196,7 @@ def test_numbers_are_drawn_as_they_are_probable(amounts):
 def test_nothing_is_missing_where_training_missed_nothing():
     field = number_field([1.0, 2.0, 3.5])
     density = NumberDensity(4, field, *NUMBERS, generator())
-    atom, _ = density.draw(torch.zeros(N_DRAWS, 4), draws())
+    atom, *_ = density.draw(torch.zeros(N_DRAWS, 4), draws())
     assert (atom != 0).all()
 
 

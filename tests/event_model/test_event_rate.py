@@ -85,7 +85,7 @@ def test_simulated_events_count_like_observed_ones(fitted):
     simulator = Simulator(model.net_, learned)
     with torch.no_grad():
         paths, _ = simulator.at_cutoffs(
-            data, np.arange(len(data)), simulator.observed_levels(data)
+            data, np.arange(len(data)), simulator.observed(data)
         )
     step = learned.grid.step
     for interarrival in ([1, 0, 12, 3], [0, 0, 5, 2]):

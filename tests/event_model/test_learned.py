@@ -11,6 +11,7 @@ from sklearn_seqcrm._ragged import learn_from
 from sklearn_seqcrm._recurrent.data import HistorySource, RowData
 from sklearn_seqcrm._store import Clock, Column, Rows
 from sklearn_seqcrm.event_model._busiest_windows import BusiestWindows
+from sklearn_seqcrm.event_model._earlier_numbers import NO_NUMBER
 from sklearn_seqcrm.event_model._event_batches import EventBatches, mixed_batch_size
 from sklearn_seqcrm.event_model._fields import TrainingEvents
 from sklearn_seqcrm.event_model._interarrival import InterarrivalGrid
@@ -87,7 +88,8 @@ def number_field(column, times=None, clock=None):
 def column_of(field, atom, scaled, times):
     """Values of drawn atoms and numbers, of events that all have the field."""
     drawn = torch.from_numpy(atom), torch.from_numpy(scaled)
-    return field.column(drawn, np.ones(len(atom), bool), times)
+    earlier = torch.full((len(atom),), NO_NUMBER)
+    return field.column((*drawn, earlier), np.ones(len(atom), bool), times)
 
 
 def test_numbers_there_and_back():

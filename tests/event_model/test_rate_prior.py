@@ -152,7 +152,7 @@ def test_waiting_counts_in_training_at_cutoffs_and_in_simulations(fitted):
     simulator = Simulator(model.net_, learned)
     with torch.no_grad():
         paths, _ = simulator.at_cutoffs(
-            data, np.arange(len(data)), simulator.observed_levels(data)
+            data, np.arange(len(data)), simulator.observed(data)
         )
     assert_array_equal(paths.rate.elapsed, own.rate.elapsed)
 

@@ -70,9 +70,9 @@ def test_simulated_events_are_as_probable_as_the_likelihood_says(monkeypatch):
         density.shrinkage.copy_(torch.tensor([[0.1, 0.8], [0.4, 1.0]]))
     log_probs, draw = [], LevelDensity.draw
 
-    def kept(self, states, generator, *args):
-        codes = draw(self, states, generator, *args)
-        shares = self.probabilities(states, *args)
+    def kept(self, states, generator, state, is_tie, codes):
+        codes = draw(self, states, generator, state, is_tie)
+        shares = self.probabilities(states, state, is_tie)
         log_probs.append(shares.gather(1, codes[:, None])[:, 0].log().numpy())
         return codes
 
