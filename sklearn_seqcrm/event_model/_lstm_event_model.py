@@ -57,9 +57,9 @@ class LSTMEventModel(RecommendingEventModel):
         Number of components of each mixture: of interarrival times and of each numeric
         field.
     copies : bool, default=True
-        Whether categorical fields have a copy mechanism: the next level may also be
-        copied from the customer's history, for products with repeat purchases, or be
-        drawn by its popularity with all customers.
+        Whether values may be copied from the customer's history: products that are
+        bought again, amounts that are paid again. The next level of a categorical field
+        may then also be drawn by its popularity with all customers.
     min_frequency : int, float or None, default=None
         Levels of a categorical field with fewer training events than this, or a smaller
         share of them if it is a float, share one code in the softmax and the embedding.
@@ -212,7 +212,9 @@ class LSTMEventModel(RecommendingEventModel):
       simulated moment has. Softmax and gates use a shrunken state, as times do.
     - A numeric field is missing, one of up to 32 frequent values, or a mixture of
       normals on the symlog axis, whose likelihood is the probability of the numbers
-      that round to the value. Datetimes are days after the event.
+      that round to the value. Datetimes are days after the event. Where training
+      numbers recur, it may also be the customer's last number, or the last one at an
+      event with the same level of a field before it in the log, such as the product.
     - In merged logs, a field that the kind of event does not have is missing with
       certainty.
 
