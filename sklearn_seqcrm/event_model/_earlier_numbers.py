@@ -47,7 +47,7 @@ from sklearn_seqcrm.event_model._segments import (
     sums_before,
 )
 
-# A source is of use if it has the number of at least this share of the events beyond
+# A source is of use if it has at least this share of the numbers beyond
 # what chance gives.
 _LEAST_SHARE = 0.01
 _PRIOR_EVENTS = 2.0
@@ -83,7 +83,8 @@ class NumberSource(NamedTuple):
     # The categorical field whose level an event must share with the earlier one; None:
     # any earlier event will do.
     field: str | None
-    share: float  # share of the training numbers that the source has
+    # Share of training events with the number of the source, where it has one.
+    share: float
 
 
 def choose_sources(
@@ -95,7 +96,7 @@ def choose_sources(
     (n,), int64, ascending, their customers. `levels` has the level of each event in
     fields that are predicted before, -1 for none.
 
-    Sources are added as long as one has the numbers of 1% of the events, beyond those
+    Sources are added as long as one has 1% of the numbers, beyond those
     that other sources have and beyond the frequency of the numbers: if most orders are
     of one piece, the last number is often equal by chance.
     """
@@ -105,20 +106,21 @@ def choose_sources(
     frequency = np.bincount(value) / max(len(value), 1)
     keys: dict[str | None, np.ndarray] = {None: np.zeros_like(customer)}
     keys.update(levels)
-    equal, gain = {}, {}
+    equal, exists, gain = {}, {}, {}
     for name, key in keys.items():
         own = torch.from_numpy(key[known].astype("int64"))
         previous = previous_numbers(row, own, torch.ones_like(row, dtype=torch.bool))
         earlier = value[previous.numpy()]
-        exists = previous.numpy() >= 0
-        equal[name] = exists & (earlier == value)
-        gain[name] = equal[name] - exists * frequency[earlier]
+        exists[name] = previous.numpy() >= 0
+        equal[name] = exists[name] & (earlier == value)
+        gain[name] = equal[name] - exists[name] * frequency[earlier]
     is_left, sources = np.ones(len(known), dtype=bool), []
     while keys:
         best = max(keys, key=lambda name: gain[name][is_left].sum())
         if gain[best][is_left].sum() < _LEAST_SHARE * len(known) or not len(known):
             break
-        sources.append(NumberSource(best, float(equal[best].mean())))
+        share = equal[best].sum() / exists[best].sum()
+        sources.append(NumberSource(best, float(share)))
         is_left &= ~equal[best]
         del keys[best]
     return tuple(sources)

@@ -30,7 +30,7 @@ class TrainingEvents(NamedTuple):
 class FieldDensity(nn.Module, ABC):
     """The distribution of a field of the next event, given a context."""
 
-    copies: CopyMechanism | None  # None: no value is copied from the history
+    copies: CopyMechanism | None  # None: no level is copied from the history
     # Factors of the context outside of training; None: it is never shrunk.
     shrinkage: Tensor | None
     # Converts the result of `own_input` to the contribution of the value to the context

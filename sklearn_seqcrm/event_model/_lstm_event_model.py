@@ -226,11 +226,12 @@ class LSTMEventModel(RecommendingEventModel):
     to all events, they should not count events but describe the customer: country, age
     or source.
 
-    **Limits.** Simulated numbers lie within their range in training, and a path with
-    more than twice the events that any customer had in so long a time ends with a
-    warning. No input grows with time, so that simulations can be longer than training
-    histories; but effects absent from training, such as the end of a contract, or a
-    season where the record is shorter than two years, are not simulated.
+    **Limits.** Simulated numbers lie within their range in training, unless a customer
+    had them before, and a path with more than twice the events that any customer had in
+    so long a time ends with a warning. No input grows with time, so that simulations
+    can be longer than training histories; but effects absent from training, such as the
+    end of a contract, or a season where the record is shorter than two years, are not
+    simulated.
 
     References
     ----------

@@ -307,8 +307,14 @@ class NumberField(LearnedField):
         `levels` are those of `choose_sources`.
         """
         numbers = self._numbers(column, events.times)
-        sources = choose_sources(numbers, events.customer, levels)
-        return replace(self, sources=sources)
+        # Datetimes may be rounded at other times of day: such numbers do not recur.
+        others = np.roll(numbers, 1)
+        drawn = Column(self._values(others, events.times))
+        if not np.array_equal(
+            self._numbers(drawn, events.times), others, equal_nan=True
+        ):
+            return self
+        return replace(self, sources=choose_sources(numbers, events.customer, levels))
 
     def codes(self, column: Column, times: np.ndarray) -> np.ndarray:
         """Return the numbers as codes, int32, shape (n, N_CODES).
@@ -317,11 +323,22 @@ class NumberField(LearnedField):
         """
         if not self.sources:
             return np.zeros((len(times), 0), "int32")
-        return codes_of_numbers(self._numbers(column, times))
+        numbers = self._numbers(column, times)
+        if np.dtype(self.dtype).kind == "f":
+            # Logs that are scored may have a wider type; drawn numbers have this one.
+            with np.errstate(over="ignore"):
+                numbers = numbers.astype(self.dtype).astype("float64")
+        return codes_of_numbers(numbers)
 
     def _numbers(self, column: Column, times: np.ndarray) -> np.ndarray:
         """Return the numbers of events, shape (n,), float64."""
         return column.as_numbers(times, self.clock).astype("float64")
+
+    def _values(self, numbers: np.ndarray, times: np.ndarray) -> np.ndarray:
+        """Return numbers of events as values of the field, shape (n,)."""
+        return self.scalar_type.from_numbers(
+            numbers, times, self.clock, self.dtype, self.in_days
+        )
 
     def refuse_huge(self, column: Column, times: np.ndarray, name: str) -> None:
         """Raise a ValueError if training numbers could not be drawn again.
@@ -389,10 +406,7 @@ class NumberField(LearnedField):
         is_earlier = earlier != NO_NUMBER
         numbers[is_earlier] = earlier.view("float64")[is_earlier]
         numbers[atom == _MISSING] = np.nan
-        values = self.scalar_type.from_numbers(
-            numbers, times, self.clock, self.dtype, self.in_days
-        )
-        return Column(values)
+        return Column(self._values(numbers, times))
 
     def empty_column(self) -> Column:
         """Return a column of no events."""

@@ -57,7 +57,7 @@ def test_sources_are_the_last_number_or_the_one_of_the_same_level():
     own = rng.normal(size=200)[customer]
     item = rng.integers(0, 4, 2000)
     [source] = sources_of(own, customer, item=item)
-    assert source == NumberSource(None, pytest.approx(0.9))
+    assert source == NumberSource(None, 1.0)
     by_item = rng.normal(size=(200, 4))[customer, item]
     found = sources_of(by_item, customer, shop=rng.integers(0, 9, 2000), item=item)
     assert [one.field for one in found] == ["item"]
@@ -282,7 +282,7 @@ def test_earlier_numbers_are_drawn_as_the_likelihood_says(paying):
         return draw(self, context, draws, state, is_tie, codes)
 
     with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
-        gates.gates.bias[1] += 4
+        gates.gates.bias[1] += 5
         patch.setattr(type(density), "draw", kept)
         futures = model.sample(X, 120, n_paths=1, random_state=0)
         ahead = futures[["who", "day", "amount"]]
@@ -307,7 +307,7 @@ def test_earlier_numbers_are_drawn_as_the_likelihood_says(paying):
     assert_allclose(np.concatenate(log_new), row[later][order], atol=1e-3)
 
 
-def test_numbers_of_an_open_basket_are_earlier_ones():
+def test_numbers_of_the_same_basket_are_earlier_ones():
     """The number of a line is known when the next line of its basket is drawn."""
     rng = np.random.default_rng(0)
     who, day = np.repeat(np.arange(80), 30), np.tile(np.arange(10).repeat(3), 80)
@@ -368,3 +368,36 @@ def test_rows_in_other_company_have_the_same_numbers(paying):
     of_one = model.score_events(some.iloc[[1]])["log_prob_amount"]
     own = scores.loc[scores["row"] == 1, "log_prob_amount"]
     assert_allclose(of_one, own, atol=1e-5)
+
+
+def test_due_dates_that_rounding_would_change_are_not_copied():
+    """Event times in milliseconds: a due date at another time is rounded to seconds."""
+    rng = np.random.default_rng(0)
+    at = pd.Timestamp("2024-01-01") + pd.to_timedelta(
+        rng.integers(0, 10**10, 400), unit="ms"
+    )
+    events = pd.DataFrame({"who": np.arange(400) % 40, "at": at})
+    events["due"] = events["at"] + pd.to_timedelta(7 + events["who"], unit="D")
+    X = EventLog(events, "who", "at").snapshots(["2024-04-25"])
+    model = LSTMEventModel(**SMALL).fit(X)
+    assert model._learned.number_fields["due"].sources == ()
+    events["due"] = events["due"].dt.floor("s")
+    events["at"] = events["at"].dt.floor("s")
+    X = EventLog(events, "who", "at").snapshots(["2024-04-25"])
+    model = LSTMEventModel(**SMALL).fit(X)
+    assert len(model._learned.number_fields["due"].sources) == 1
+
+
+def test_wider_numbers_are_compared_as_those_of_training(paying):
+    """A model of float32 amounts simulates a log of float64 ones."""
+    events, _, _ = paying
+    narrow = events.assign(amount=events["amount"].astype("float32"))
+    model = LSTMEventModel(**SMALL).fit(EventLog(narrow, "who", "day").snapshots([430]))
+    wide = events.copy()
+    wide.loc[wide["who"] == 0, "amount"] = 1e300
+    X = EventLog(wide, "who", "day").snapshots([430])
+    futures = model.sample(X, 60, n_paths=5, random_state=0)
+    assert np.isfinite(futures["amount"]).all()
+    own = narrow.groupby("who")["amount"].first()
+    known = futures[futures["who"] > 0]
+    assert (known["amount"] == own[known["who"]].to_numpy()).mean() > 0.9
