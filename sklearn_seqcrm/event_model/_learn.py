@@ -159,8 +159,8 @@ def _learn_fields(
             number.refuse_huge(column, own_events.times, name)
             levels = {
                 earlier: raw.columns[earlier].values[index[some]]
-                for earlier, one in fields.items()
-                if isinstance(one, LevelField)
+                for earlier, field in fields.items()
+                if isinstance(field, LevelField)
             }
             fields[name] = number.with_sources(column, own_events, levels)
     return fields, applies

@@ -97,9 +97,9 @@ class EventNetwork(nn.Module):
 
     A linear map of the n_static statics is added to the state, of length hidden_size,
     wherever a density uses it. It does not enter the reader, which is the one of
-    `LSTMClassifier` and runs only forwards. With `copies`, categorical fields have a
-    copy mechanism. `learned` are the parameters learned from training events, `seed`
-    that of the first weights, and `dropout` a probability in the reader and of states.
+    `LSTMClassifier` and runs only forwards. With `copies`, values may be copied from
+    the history. `learned` are the parameters learned from training events, `seed` that
+    of the first weights, and `dropout` a probability in the reader and of states.
     """
 
     def __init__(

@@ -96,7 +96,7 @@ class OpenBaskets(NamedTuple):
     # (n + 1,), int64: row ``i`` has the events ``offsets[i]:offsets[i + 1]``.
     offsets: np.ndarray
     values: np.ndarray  # (n_events, F), float32: their channels in the block `network`
-    codes: np.ndarray  # (n_events, C), int64: their codes and levels
+    codes: np.ndarray  # (n_events, C), int64: codes, levels and numbers
 
     def take(self, rows: np.ndarray) -> OpenBaskets:
         """Return the events of some rows."""
