@@ -246,7 +246,7 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
                 self,
             )
         rows = rows._replace(log=self._learned.histories_of(table).log)
-        data = self._learned.encode(table, rows, row)
+        data = self._learned.encode(table, rows, row, is_training=True)
         return table, *self._ranks.share_events(data, row_customers([array])[row])
 
     def _batch_size_of(self, data: RowData, may_stop: bool) -> int:

@@ -7,6 +7,7 @@ Events of a path are in columns, the newest one last. Shorter paths begin with z
 
 Steps of a simulation look at the last columns, and rarely at all of them. So
 `EventColumns.take` does not copy them: it keeps the rows of the paths that are left.
+`EventColumns.compact` copies them, for a step that looks at all of them.
 """
 
 from __future__ import annotations
@@ -58,10 +59,14 @@ class EventColumns:
 
     def all(self) -> tuple[Tensor, ...]:
         """Return all events of the paths, of shape (n, E) each."""
+        return self.compact().columns
+
+    def compact(self) -> EventColumns:
+        """Return the same paths, without the columns of others."""
         rows = torch.arange(len(self.columns[0]), device=self.place.device)
         if len(rows) == len(self.place) and bool((self.place == rows).all()):
-            return self.columns
-        return tuple(one[self.place] for one in self.columns)
+            return self
+        return self._of([one[self.place] for one in self.columns], self.n_events)
 
     def last(self, width: int) -> tuple[Tensor, ...]:
         """Return the last events of the paths, of shape (n, width) each."""

@@ -29,6 +29,9 @@ from sklearn_seqcrm.event_model._learned import (
 )
 from sklearn_seqcrm.event_model._levels import LevelField
 from sklearn_seqcrm.event_model._line_order import is_order_random
+from sklearn_seqcrm.event_model._number_codes import (
+    NO_LEVEL,
+)
 from sklearn_seqcrm.event_model._numbers import NumberField
 from sklearn_seqcrm.event_model._operational_time import OperationalTime
 from sklearn_seqcrm.event_model._yearly_season import yearly_season
@@ -71,7 +74,7 @@ def learn_events(
     )
     grid = grid._replace(rate_prior=prior)
     events = TrainingEvents(times, moment, segment_numbers(offsets))
-    fields, applies = _learn_fields(raw, encoder, index, events, estimator.n_components)
+    fields, applies = _learn_fields(raw, encoder, index, events, estimator)
     shuffles_lines = encoder.layout.moments is not None and is_order_random(
         _values_of_lines(raw, fields, index), moment
     )
@@ -128,13 +131,14 @@ def _learn_fields(
     encoder: EventEncoder,
     index: np.ndarray,
     events: TrainingEvents,
-    n_components: int,
+    estimator: Any,
 ) -> tuple[dict[str, LevelField | NumberField], np.ndarray | None]:
     """Return `LearnedEvents.fields`, learned from the events that have each field.
 
     The second result is `LearnedEvents.applies`. `index`, of shape (n,), are the
     positions of the events in the raw log.
     """
+    n_components, copies = estimator.n_components, estimator.copies
     names = sorted(encoder.fields, key=lambda name: name != raw.kind_field)
     applies, has_field = None, np.ones((len(index), len(names)), dtype=bool)
     if raw.kind_field is not None:
@@ -157,13 +161,23 @@ def _learn_fields(
         else:
             number = NumberField.learn(one, column, own_events, n_components)
             number.refuse_huge(column, own_events.times, name)
-            levels = {
-                earlier: raw.columns[earlier].values[index[some]]
-                for earlier, field in fields.items()
-                if isinstance(field, LevelField)
-            }
-            fields[name] = number.with_sources(column, own_events, levels)
+            if copies:
+                levels = _levels(raw, fields, index[some])
+                number = number.with_sources(column, own_events, levels)
+            fields[name] = number
     return fields, applies
+
+
+def _levels(
+    raw: RawLog, fields: dict[str, LevelField | NumberField], index: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Return the level of each of some events in categorical fields, -1 for none."""
+    found = {}
+    for name, field in fields.items():
+        if isinstance(field, LevelField):
+            level = field.level_numbers(raw.columns[name].take(index))
+            found[name] = (level.astype("int64") - FIRST_LEVEL).clip(NO_LEVEL)
+    return found
 
 
 def _refuse_vectors(log: RawLog) -> None:

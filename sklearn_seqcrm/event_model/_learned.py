@@ -26,6 +26,7 @@ from sklearn.compose import ColumnTransformer
 
 from sklearn_seqcrm._columns import ColumnRoles, Table
 from sklearn_seqcrm._encoding import (
+    FIRST_LEVEL,
     EncodedLog,
     EventEncoder,
     encode_rows,
@@ -33,6 +34,7 @@ from sklearn_seqcrm._encoding import (
 )
 from sklearn_seqcrm._ragged import (
     ranges,
+    segment_numbers,
     starts_of_nonempty,
     visible_events,
     visible_segments,
@@ -46,16 +48,25 @@ from sklearn_seqcrm._recurrent.data import (
 )
 from sklearn_seqcrm._store import RawLog, Rows
 from sklearn_seqcrm.event_model._busiest_windows import BusiestWindows
-from sklearn_seqcrm.event_model._earlier_numbers import N_CODES
 from sklearn_seqcrm.event_model._event_rate import EventRate
 from sklearn_seqcrm.event_model._fields import FieldDensity
 from sklearn_seqcrm.event_model._interarrival import TIE, InterarrivalGrid
 from sklearn_seqcrm.event_model._levels import LevelDensity, LevelField
+from sklearn_seqcrm.event_model._number_codes import (
+    N_CODES,
+    NO_LEVEL,
+    codes_of_bits,
+)
 from sklearn_seqcrm.event_model._numbers import (
     N_TARGETS,
     NumberColumns,
     NumberDensity,
     NumberField,
+)
+from sklearn_seqcrm.event_model._usual_numbers import (
+    N_USUAL_CODES,
+    NO_CUSTOMER,
+    UsualNumbers,
 )
 from sklearn_seqcrm.events import HistoryArray
 
@@ -138,13 +149,31 @@ class LearnedEvents:
         )
 
     @cached_property
-    def number_codes(self) -> dict[str, slice]:
-        """Columns of the codes that have the numbers of fields, if any are copied."""
-        first = len(self.encoder.layout.codes) + len(self.level_fields)
+    def level_columns(self) -> dict[str, int]:
+        """Columns of the codes that have the levels of categorical fields."""
+        first = len(self.encoder.layout.codes)
+        return {name: first + i for i, name in enumerate(self.level_fields)}
+
+    @cached_property
+    def number_columns(self) -> dict[str, NumberColumns]:
+        """Columns of the channels and codes that have the numbers of fields."""
+        layout, levels = self.encoder.layout, self.level_columns
+        first = len(layout.codes) + len(levels)
         found = {}
         for name, field in self.number_fields.items():
-            found[name] = slice(first, first + N_CODES * bool(field.sources))
-            first = found[name].stop
+            own = [one.field for one in field.sources if not one.is_usual]
+            usual = [one.field for one in field.sources if one.is_usual]
+            begin = first + N_CODES * bool(field.sources)
+            end = begin + N_USUAL_CODES * len(usual)
+            found[name] = NumberColumns(
+                [at for at in layout.of_fields[name] if isinstance(at, int)],
+                self.blocks.targets[name],
+                slice(first, begin),
+                slice(begin, end),
+                [None if source is None else levels[source] for source in own],
+                [levels[source] for source in usual if source is not None],
+            )
+            first = end
         return found
 
     def densities(
@@ -152,21 +181,13 @@ class LearnedEvents:
     ) -> Iterator[FieldDensity]:
         """Yield a new density of each field, given a context of length `size`."""
         layout = self.encoder.layout
-        first = len(layout.codes)
-        level_of: dict[str | None, int]
-        level_of = {name: first + i for i, name in enumerate(self.level_fields)}
         for name, field in self.fields.items():
             if isinstance(field, NumberField):
-                columns = NumberColumns(
-                    [at for at in layout.of_fields[name] if isinstance(at, int)],
-                    self.blocks.targets[name],
-                    self.number_codes[name],
-                    [level_of.get(source.field) for source in field.sources],
-                )
+                columns = self.number_columns[name]
                 yield NumberDensity(size, field, columns, copies, generator)
             else:
-                code = layout.codes.index(name)
-                yield LevelDensity(size, field, code, level_of[name], copies, generator)
+                code, level = layout.codes.index(name), self.level_columns[name]
+                yield LevelDensity(size, field, code, level, copies, generator)
 
     @cached_property
     def level_fields(self) -> dict[str, LevelField]:
@@ -201,7 +222,8 @@ class LearnedEvents:
         """Return empty arrays for the network's channels, and for all codes."""
         channels, codes = self.encoder.layout.empty(n_events)
         n_more = len(self.level_fields)
-        n_more += sum(one.stop - one.start for one in self.number_codes.values())
+        for columns in self.number_columns.values():
+            n_more += columns.usual.stop - columns.bits.start
         return channels, np.column_stack(
             [codes, np.empty((n_events, n_more), codes.dtype)]
         )
@@ -236,15 +258,21 @@ class LearnedEvents:
         return array if rows is array.rows else HistoryArray.of(rows, array.dtype)
 
     def encode(
-        self, table: Table, rows: Rows, table_row: np.ndarray | slice = slice(None)
+        self,
+        table: Table,
+        rows: Rows,
+        table_row: np.ndarray | slice = slice(None),
+        is_training: bool = False,
     ) -> RowData:
         """Return rows encoded for the network.
 
         `rows` are n views of a raw log with the fields of training, see `histories_of`,
         and ``table_row[i]`` is the row of X, `table`, that gives row ``i`` its statics;
         by default its own. The source has the channels of `blocks`, and codes followed
-        by the levels of categorical fields and by `number_codes`. `split_static` splits
-        the statics into statics, rate, weighted waiting time and censoring time.
+        by the levels of categorical fields and the numbers of `number_columns`.
+        `split_static` splits the statics into statics, rate, weighted waiting time and
+        censoring time. If `is_training`, usual numbers are those of other customers
+        among the rows.
         """
         [column] = table.histories
         encoded = encode_rows(self.encoder, rows, column)
@@ -264,17 +292,24 @@ class LearnedEvents:
             one.level_numbers(raw.columns[name].take(index))
             for name, one in self.level_fields.items()
         ]
-        numbers = [
-            one.codes(raw.columns[name].take(index), times)
-            for name, one in self.number_fields.items()
-            if one.sources
-        ]
+        start, stop = np.maximum(encoded.start, 0), np.maximum(encoded.stop, 0)
+        codes = np.column_stack([log.codes, *levels])
+        customer = None
+        if is_training:
+            customer = np.full(len(times), NO_CUSTOMER)
+            seen, _ = ranges(start, stop)
+            customer[seen] = segment_numbers(offsets)[seen]
+        for name, one in self.number_fields.items():
+            if one.sources:
+                bits = one.bits(raw.columns[name].take(index), times)
+                usual = self.usual_codes(name, codes, bits, customer)
+                codes = np.concatenate([codes, codes_of_bits(bits), usual], axis=1)
         events = HistorySource(
             channels=np.concatenate(parts, axis=1),
-            codes=np.column_stack([log.codes, *levels, *numbers]),
+            codes=codes,
             times=times,
-            start=np.maximum(encoded.start, 0),
-            stop=np.maximum(encoded.stop, 0),
+            start=start,
+            stop=stop,
             cutoff=encoded.cutoff,
             time_unit=self.encoder.layout.time_unit,
             interarrival_channel=self.encoder.layout.interarrival_channel,
@@ -290,6 +325,32 @@ class LearnedEvents:
         rate = EventRate.at_cutoffs(events, lengths, waited)
         static = np.column_stack([static, *rate, waited, censored.astype("float32")])
         return RowData((source,), static)
+
+    def usual_codes(
+        self,
+        name: str,
+        codes: np.ndarray,
+        bits: np.ndarray | None = None,
+        customer: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Return the usual numbers of a field before events as codes, int32.
+
+        `codes`, of shape (n, C), have the levels of the events. With `customer`, (n,),
+        int64, they are numbers of other customers among these events, with the numbers
+        `bits`, (n,); otherwise those of training.
+        """
+        field, columns = self.number_fields[name], self.number_columns[name]
+        levels = codes[:, columns.usual_levels].astype("int64") - FIRST_LEVEL
+        of_sources = levels.clip(NO_LEVEL).T
+        if customer is None or bits is None:
+            found = field.usual_numbers(of_sources)
+        else:
+            found = (
+                UsualNumbers.of_other_customers(bits, level, customer)
+                for level in of_sources
+            )
+        empty = np.zeros((len(codes), 0), "int32")
+        return np.concatenate([empty, *(one.codes() for one in found)], axis=1)
 
     def _encode_statics(self, table: Table) -> np.ndarray:
         """Return the statics of rows as numbers, shape (n, S), float32."""

@@ -17,12 +17,14 @@ from sklearn_seqcrm._ragged import ranges, segment_numbers
 from sklearn_seqcrm._recurrent.data import HistorySource
 from sklearn_seqcrm.event_model._copy_state import row_portions
 from sklearn_seqcrm.event_model._earlier_numbers import (
-    NO_LEVEL,
-    NO_NUMBER,
     EarlierNumbers,
     outcomes,
 )
 from sklearn_seqcrm.event_model._event_columns import EventColumns
+from sklearn_seqcrm.event_model._number_codes import (
+    NO_LEVEL,
+    NO_NUMBER,
+)
 
 _N_LEVELS = 2**31  # more than any field has
 
@@ -79,14 +81,14 @@ class ObservedNumbers(NamedTuple):
 
     def find(self, row: Tensor, levels: Tensor) -> Tensor:
         """Return the numbers that rows had at levels, both (n, S), int64."""
-        found = []
+        found = torch.full_like(levels, NO_NUMBER)
         of_sources = zip(self.keys, self.bits, levels.unbind(1), strict=True)
-        for keys, bits, level in of_sources:
+        for k, (keys, bits, level) in enumerate(of_sources):
             key = row * _N_LEVELS + level
             place = torch.searchsorted(keys, key)
             is_found = (keys[place] == key) & (level != NO_LEVEL)
-            found.append(bits[place].masked_fill(~is_found, NO_NUMBER))
-        return torch.stack(found, dim=1)
+            found[:, k] = bits[place].masked_fill(~is_found, NO_NUMBER)
+        return found
 
 
 def _last_of_each(key: Tensor) -> Tensor:
@@ -132,7 +134,7 @@ class NumberState:
 
     def advance(self, is_tie: Tensor) -> NumberState:
         """Return paths at the moment of their next event."""
-        return self
+        return replace(self, events=self.events.compact())
 
     def append(self, bits: Tensor, levels: Tensor) -> NumberState:
         """Return paths with one more event, of a number, (n,), and levels, (n, S)."""
@@ -150,10 +152,14 @@ class NumberState:
         """Return the numbers before an event with these levels, (n, S)."""
         found = self.observed.find(self.row, levels)
         bits, *keys = self.events.all()
-        column = torch.arange(1, bits.shape[1] + 1, device=bits.device)
+        if not bits.shape[1]:
+            return EarlierNumbers(found, self.n_equal, self.n_trials)
+        # In int32, as a comparison with int64 takes several times as long.
+        column = torch.arange(1, bits.shape[1] + 1, device=bits.device).int()
         for k, key in enumerate(keys):
-            is_own = (key == levels[:, k, None] + 1) & (key > 0)
-            last = (is_own * column).amax(dim=1) if len(column) else self.row * 0
+            own = levels[:, k].int() + 1
+            is_own = key == own.masked_fill(own == 0, -1)[:, None]
+            last = (is_own * column).amax(dim=1)
             path = last.nonzero()[:, 0]
             found[path, k] = bits[path, last[path] - 1]
         return EarlierNumbers(found, self.n_equal, self.n_trials)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -14,14 +15,8 @@ from sklearn_seqcrm._recurrent.data import HistorySource
 from sklearn_seqcrm._recurrent.network import new_linear
 from sklearn_seqcrm._store import Clock, Column, ScalarType
 from sklearn_seqcrm.event_model._earlier_numbers import (
-    NO_LEVEL,
-    NO_NUMBER,
     EarlierNumberGates,
     EarlierNumbers,
-    NumberSource,
-    bits_of_codes,
-    choose_sources,
-    codes_of_numbers,
 )
 from sklearn_seqcrm.event_model._fields import (
     FieldDensity,
@@ -33,8 +28,16 @@ from sklearn_seqcrm.event_model._mixtures import (
     MixtureDensity,
     start_of_components,
 )
+from sklearn_seqcrm.event_model._number_codes import (
+    NO_LEVEL,
+    NO_NUMBER,
+    bits_of_codes,
+    bits_of_numbers,
+)
+from sklearn_seqcrm.event_model._number_sources import NumberSource, choose_sources
 from sklearn_seqcrm.event_model._number_state import NumberState, ObservedNumbers
 from sklearn_seqcrm.event_model._path_draws import PathDraws, draw_logits, pick
+from sklearn_seqcrm.event_model._usual_numbers import UsualNumbers, usual_of_codes
 
 # Values with at least this share of the events are atoms, at most this many of the most
 # frequent: one piece, free delivery, the price of a subscription.
@@ -78,13 +81,15 @@ class DrawnNumbers(NamedTuple):
 class NumberColumns(NamedTuple):
     """Where encoded events have the numbers of a field."""
 
-    channels: list[
-        int
-    ]  # the scaled number, and a mark of missing ones if there are any
+    # Channels of the scaled number, and of a mark of missing ones if there are any.
+    channels: list[int]
     targets: slice  # channels that have `NumberField.targets`
-    bits: slice  # codes that have `NumberField.codes`, if numbers are copied
+    # Codes of the number and of usual numbers, if the field has sources.
+    bits: slice
+    usual: slice
     # Column of the codes that has the levels of each source; None: it has no levels.
-    levels: list[int | None]
+    levels: list[int | None]  # of the customer's own numbers
+    usual_levels: list[int]  # of usual numbers
 
 
 class NumberDensity(MixtureDensity, FieldDensity):
@@ -101,8 +106,8 @@ class NumberDensity(MixtureDensity, FieldDensity):
     where ``(upper - width, upper]`` are the numbers that round to x (interval
     censoring), and all ``a_j`` and ``w_k`` add up to 1.
 
-    With `copies`, this is the distribution of new numbers, and the customer's earlier
-    ones are added, if the field has sources of them; see `_earlier_numbers`.
+    With `copies`, this is the distribution of new numbers, and earlier ones are added,
+    if the field has sources of them; see `_earlier_numbers`.
     """
 
     def __init__(
@@ -131,7 +136,8 @@ class NumberDensity(MixtureDensity, FieldDensity):
         self.embed = new_linear(len(columns.channels), size, generator)
         self.gates: EarlierNumberGates | None = None
         if has_gates:
-            self.gates = EarlierNumberGates(size, field.sources, missing, generator)
+            right = [source.share for source in field.sources]
+            self.gates = EarlierNumberGates(size, right, missing, generator)
 
     def own_input(self, values: Any, codes: Any) -> Any:
         """Return the channels of the field, shape (n, n_channels)."""
@@ -146,13 +152,15 @@ class NumberDensity(MixtureDensity, FieldDensity):
         return bits_of_codes(codes[:, self.columns.bits])
 
     def keys(self, codes: Tensor) -> Tensor:
-        """Return the levels of events in each source, (n, S), int64; -1 for none."""
-        same = torch.zeros_like(codes[:, 0], dtype=torch.int64)
-        keys = []
-        for column in self.columns.levels:
-            key = same if column is None else codes[:, column].long() - FIRST_LEVEL
-            keys.append(key.clamp(min=NO_LEVEL))
-        return torch.stack(keys, dim=1)
+        """Return the levels of events in each source of own numbers, (n, S), int64.
+
+        They are -1 for none.
+        """
+        keys = codes.new_zeros((len(codes), len(self.columns.levels)))
+        for k, column in enumerate(self.columns.levels):
+            if column is not None:
+                keys[:, k] = (codes[:, column] - FIRST_LEVEL).clamp(min=NO_LEVEL)
+        return keys.to(torch.int64)
 
     def candidates(
         self, codes: Tensor, is_tie: Tensor, row: Tensor
@@ -161,7 +169,8 @@ class NumberDensity(MixtureDensity, FieldDensity):
         if self.gates is None:
             return None
         bits = self.own_bits(codes)
-        return EarlierNumbers.before(bits, self.keys(codes), row), bits
+        earlier = EarlierNumbers.before(bits, self.keys(codes), row)
+        return earlier.and_more(usual_of_codes(codes[:, self.columns.usual])), bits
 
     def log_prob(
         self,
@@ -191,7 +200,8 @@ class NumberDensity(MixtureDensity, FieldDensity):
         if self.gates is None or state is None or codes is None:
             drawn = self._draw_new(context, draws)
             return DrawnNumbers(*drawn, torch.full_like(drawn[0], NO_NUMBER))
-        earlier = state.before(self.keys(codes))
+        usual = usual_of_codes(codes[:, self.columns.usual])
+        earlier = state.before(self.keys(codes)).and_more(usual)
         # 0 is missing, 1 a new number, and 2 + s an earlier one from the source s.
         source = draw_logits(self.gates.log_gates(context, earlier), draws)
         new = (source == 1).nonzero()[:, 0]
@@ -254,6 +264,8 @@ class NumberField(LearnedField):
     # Whether some numbers are no atoms. If False, only atoms are drawn.
     some_others: bool
     sources: tuple[NumberSource, ...] = ()  # earlier numbers that are copied
+    # Usual numbers of the levels of training, for each source of them.
+    usual: tuple[UsualNumbers, ...] = ()
 
     @classmethod
     def learn(
@@ -304,7 +316,7 @@ class NumberField(LearnedField):
     ) -> NumberField:
         """Return the field with the sources of its numbers in training events.
 
-        `levels` are those of `choose_sources`.
+        `levels` are those of `choose_sources`, int64.
         """
         numbers = self._numbers(column, events.times)
         # Datetimes may be rounded at other times of day: such numbers do not recur.
@@ -314,21 +326,36 @@ class NumberField(LearnedField):
             self._numbers(drawn, events.times), others, equal_nan=True
         ):
             return self
-        return replace(self, sources=choose_sources(numbers, events.customer, levels))
+        bits = bits_of_numbers(numbers)
+        sources = choose_sources(bits, events.customer, levels)
+        usual = []
+        for source in sources:
+            if source.is_usual and source.field is not None:
+                level = levels[source.field]
+                n_levels = int(level.max()) + 1
+                usual.append(UsualNumbers.of_levels(bits, level, n_levels))
+        return replace(self, sources=sources, usual=tuple(usual))
 
-    def codes(self, column: Column, times: np.ndarray) -> np.ndarray:
-        """Return the numbers as codes, int32, shape (n, N_CODES).
+    def bits(self, column: Column, times: np.ndarray) -> np.ndarray:
+        """Return the numbers as `bits_of_numbers` does, shape (n,), int64.
 
-        The shape is (n, 0) if none are copied. `times`, (n,), are those of the events.
+        `times`, (n,), are those of the events.
         """
-        if not self.sources:
-            return np.zeros((len(times), 0), "int32")
         numbers = self._numbers(column, times)
         if np.dtype(self.dtype).kind == "f":
             # Logs that are scored may have a wider type; drawn numbers have this one.
             with np.errstate(over="ignore"):
                 numbers = numbers.astype(self.dtype).astype("float64")
-        return codes_of_numbers(numbers)
+        return bits_of_numbers(numbers)
+
+    def usual_numbers(self, levels: Sequence[np.ndarray]) -> Iterator[UsualNumbers]:
+        """Yield the usual numbers of n events from each of T sources.
+
+        `levels` has the levels of the events in the field of each, -1 for none.
+        """
+        for usual, level in zip(self.usual, levels, strict=True):
+            is_known = level < len(usual.bits) - 1  # others are new
+            yield usual.take(np.where(is_known, level, NO_LEVEL))
 
     def _numbers(self, column: Column, times: np.ndarray) -> np.ndarray:
         """Return the numbers of events, shape (n,), float64."""

@@ -48,6 +48,9 @@ from sklearn_seqcrm.event_model._learned import (
     split_static,
 )
 from sklearn_seqcrm.event_model._network import EventNetwork
+from sklearn_seqcrm.event_model._number_codes import (
+    codes_of_bits,
+)
 from sklearn_seqcrm.event_model._path_draws import (
     PathDraws,
     draw_categorical,
@@ -432,6 +435,9 @@ class Simulator:
             elif i == 0 and until is not None and learned.applies is not None:
                 drawn, p_applies = self._draw_kind_with(until, own_context, paths)
             else:
+                if name in learned.number_fields:
+                    usual = learned.number_columns[name].usual
+                    codes[:, usual] = learned.usual_codes(name, codes)
                 own_codes = self.moved(codes.astype("int64"))
                 drawn = density.draw(
                     own_context, paths.draws, state, paths.is_tie, own_codes
@@ -439,9 +445,10 @@ class Simulator:
             column = field.column(drawn, applies[:, i], paths.times)
             encoded = self.encoders[name].encode(column, paths.times)
             density.write(column, encoded, channels, codes)
-            if (number := learned.number_fields.get(name)) is not None:
-                there = learned.number_codes[name]
-                codes[:, there] = number.codes(column, paths.times)
+            number = learned.number_fields.get(name)
+            if number is not None and number.sources:
+                there = learned.number_columns[name].bits
+                codes[:, there] = codes_of_bits(number.bits(column, paths.times))
             own = density.own_input(channels, codes)
             if i == 0 and learned.applies is not None:
                 applies = learned.applies[own]

@@ -9,13 +9,17 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn_seqcrm._recurrent.data import HistorySource
 from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.event_model._earlier_numbers import (
-    NO_NUMBER,
     EarlierNumberGates,
     EarlierNumbers,
-    NumberSource,
+)
+from sklearn_seqcrm.event_model._number_codes import (
+    NO_NUMBER,
     bits_of_codes,
-    choose_sources,
     codes_of_numbers,
+)
+from sklearn_seqcrm.event_model._number_sources import (
+    NumberSource,
+    choose_sources,
 )
 from sklearn_seqcrm.event_model._number_state import ObservedNumbers
 from sklearn_seqcrm.events import EventLog
@@ -39,8 +43,9 @@ def test_numbers_are_exact_as_codes():
 
 
 def sources_of(numbers, customer, **levels):
-    levels = {name: np.asarray(level, "int32") for name, level in levels.items()}
-    return choose_sources(np.asarray(numbers, "float64"), customer, levels)
+    numbers = np.asarray(numbers, "float64")
+    levels = {name: np.asarray(level, "int64") for name, level in levels.items()}
+    return choose_sources(bits(numbers).numpy(), customer, levels)
 
 
 def test_a_number_that_most_events_have_is_not_copied():
@@ -57,17 +62,29 @@ def test_sources_are_the_last_number_or_the_one_of_the_same_level():
     own = rng.normal(size=200)[customer]
     item = rng.integers(0, 4, 2000)
     [source] = sources_of(own, customer, item=item)
-    assert source == NumberSource(None, 1.0)
+    assert source == NumberSource(None, is_usual=False, share=1.0)
     by_item = rng.normal(size=(200, 4))[customer, item]
     found = sources_of(by_item, customer, shop=rng.integers(0, 9, 2000), item=item)
     assert [one.field for one in found] == ["item"]
     # Half of the events without an item have the customer's number.
     item[rng.random(2000) < 0.5] = -1
     mixed = np.where(item < 0, own, by_item)
-    assert {one.field for one in sources_of(mixed, customer, item=item)} == {
-        None,
-        "item",
-    }
+    found = sources_of(mixed, customer, item=item)
+    assert {one.field for one in found} == {None, "item"}
+    assert not any(one.is_usual for one in found)
+
+
+def test_a_source_is_the_usual_number_of_the_level():
+    """Two thirds of the customers pay the price of the item, others a lower one."""
+    rng = np.random.default_rng(0)
+    customer = np.repeat(np.arange(200), 5)
+    item = rng.integers(0, 40, 1000)
+    price = rng.normal(size=40)[item] - (customer % 3 == 0)
+    usual, *others = sources_of(price, customer, item=item)[::-1]
+    assert (usual.field, usual.is_usual) == ("item", True)
+    assert 0.6 < usual.share < 0.7
+    # A customer's own price is known from an earlier order alone.
+    assert [(one.field, one.share) for one in others] == [("item", 1.0)]
 
 
 @pytest.mark.parametrize("numbers", [[], [NAN, NAN], [1.0]])
@@ -166,8 +183,8 @@ def test_paths_go_on_from_the_numbers_of_their_rows(seed, monkeypatch):
 
 def test_probability_of_an_earlier_number_is_that_of_its_sources():
     """One event that two sources are right about, one that the second is, and none."""
-    sources = NumberSource(None, 0.5), NumberSource("item", 0.25)
-    gates = EarlierNumberGates(3, sources, 0.0, torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    gates = EarlierNumberGates(3, [0.5, 0.25], 0.0, generator)
     earlier = EarlierNumbers(
         bits([[4.0, 4.0], [4.0, 5.0], [4.0, NAN], [NAN, NAN]]),
         torch.tensor([[3.0, 0], [3, 1], [0, 0], [0, 0]]),
@@ -193,7 +210,7 @@ def test_probability_of_an_earlier_number_is_that_of_its_sources():
 
 
 def test_a_source_that_is_always_right_has_finite_odds():
-    gates = EarlierNumberGates(1, (NumberSource(None, 1.0),), 0.0, torch.Generator())
+    gates = EarlierNumberGates(1, [1.0], 0.0, torch.Generator())
     always = torch.tensor([[50.0]])
     earlier = EarlierNumbers(bits([[4.0]]), always, always)
     with torch.no_grad():
