@@ -107,7 +107,9 @@ def _run(func, args, kwargs):
             func(*args, **kwargs)
     if not func._schema.returns:
         return None
-    if func._schema.name.endswith("_") or "out" in kwargs:
+    name = func._schema.name
+    in_place = name.endswith("_") and not name.endswith("__")  # __lshift__ is not
+    if in_place or "out" in kwargs:
         return args[0] if "out" not in kwargs else kwargs["out"]
     return tree_map(_to_other, result) if is_other else result
 

@@ -17,8 +17,8 @@ from sklearn_seqcrm.event_model._number_codes import (
 from sklearn_seqcrm.event_model._usual_numbers import UsualNumbers
 
 # A source is of use if it has at least this share of the numbers beyond what chance
-# gives.
-_LEAST_SHARE = 0.01
+# gives, and this number of them.
+_LEAST_SHARE, _LEAST_EVENTS = 0.01, 10
 
 
 class NumberSource(NamedTuple):
@@ -43,7 +43,7 @@ def choose_sources(
     returns them, and `customer`, (n,), int64, ascending, their customers. `levels` has
     the level of each event in fields that are predicted before, -1 for none.
 
-    Sources are added as long as one has 1% of the numbers, beyond those that other
+    Sources are added as long as one has 1% of the numbers, and ten of them, beyond those that other
     sources have and beyond the frequency of the numbers: if most orders are of one
     piece, the last number is often equal by chance. Usual numbers come last.
     """
@@ -66,7 +66,7 @@ def choose_sources(
     is_left, chosen = np.ones(len(bits), dtype=bool), []
     while gain:
         best = max(gain, key=lambda source: gain[source][is_left].sum())
-        if gain[best][is_left].sum() < _LEAST_SHARE * len(bits):
+        if gain[best][is_left].sum() < max(_LEAST_SHARE * len(bits), _LEAST_EVENTS):
             break
         chosen.append(best)
         is_left &= ~equal[best]

@@ -38,7 +38,8 @@ N_DRAWS = 20_000
 SHARE = 5 * 0.5 / np.sqrt(N_DRAWS)
 CLOCK = Clock("int64")
 # Columns of the number and of its targets; no earlier numbers.
-NUMBERS = NumberColumns([0, 1], slice(0, 3), slice(0, 0), []), False
+NOWHERE = slice(0, 0)
+NUMBERS = NumberColumns([0, 1], slice(0, 3), NOWHERE, NOWHERE, [], []), False
 
 
 def generator(seed=0):
