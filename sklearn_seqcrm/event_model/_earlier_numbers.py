@@ -12,7 +12,9 @@ Sources s, each of which has one number or none before an event:
 - the last number of the customer;
 - the last one at an event with the same level in a categorical field that is predicted
   before: the price of the same product, the amount of the same kind of payment;
-- the usual one of other customers at this level; see `_usual_numbers`.
+- the usual one of other customers at this level; see `_usual_numbers`;
+- any of these as a ratio to a number that is predicted before: the price of a piece of
+  the product, times the number of pieces, is the spend.
 
 Training events decide which sources a field has, mostly none; see `_number_sources`.
 
@@ -75,25 +77,31 @@ def previous_numbers(row: Tensor, key: Tensor, is_known: Tensor) -> Tensor:
 class EarlierNumbers(NamedTuple):
     """Numbers of S sources before events."""
 
-    bits: Tensor  # (n, S), int64: the numbers; `NO_NUMBER` for none
+    bits: Tensor  # (n, S), int64: numbers or ratios; `NO_NUMBER` for none
     n_equal: Tensor  # (n, S), float32: events so far at which the source had the number
     n_trials: Tensor  # (n, S), float32: events so far at which it had one
 
     @classmethod
-    def before(cls, bits: Tensor, keys: Tensor, row: Tensor) -> EarlierNumbers:
+    def before(cls, own: Tensor, keys: Tensor, row: Tensor) -> EarlierNumbers:
         """Return the numbers before each of n events, row by row.
 
-        `bits`, of shape (n,), are the numbers of the events, and `keys`, (n, S), their
-        levels in each source; `row` is as in `previous_numbers`.
+        `own` and `keys`, of shape (n, S), are the numbers of the events, or ratios, and
+        their levels in each source; `row` is as in `previous_numbers`.
         """
-        is_known = bits != NO_NUMBER
-        earlier = torch.full_like(keys, NO_NUMBER)
-        for k, key in enumerate(keys.unbind(1)):
-            previous = previous_numbers(row, key, is_known)
+        earlier = torch.full_like(own, NO_NUMBER)
+        pairs = zip(own.unbind(1), keys.unbind(1), strict=True)
+        for k, (bits, key) in enumerate(pairs):
+            previous = previous_numbers(row, key, bits != NO_NUMBER)
             earlier[:, k] = bits[previous].masked_fill(previous < 0, NO_NUMBER)
-        counts = torch.cat(outcomes(earlier, bits), dim=1).to(torch.float32)
+        counts = torch.cat(outcomes(earlier, own), dim=1).to(torch.float32)
         n_equal, n_trials = sums_before(counts, starts_run(row)).chunk(2, dim=1)
         return cls(earlier, n_equal, n_trials)
+
+    @classmethod
+    def none(cls, like: Tensor) -> EarlierNumbers:
+        """Return no number for events and sources, of shape (n, S) as a tensor is."""
+        zeros = torch.zeros_like(like, dtype=torch.float32)
+        return cls(torch.full_like(like, NO_NUMBER), zeros, zeros)
 
     def and_more(self, others: EarlierNumbers) -> EarlierNumbers:
         """Return these numbers followed by those of other sources, (n, S + T)."""
@@ -101,13 +109,13 @@ class EarlierNumbers(NamedTuple):
         return EarlierNumbers(*(torch.cat(pair, dim=1) for pair in pairs))
 
 
-def outcomes(earlier: Tensor, bits: Tensor) -> tuple[Tensor, Tensor]:
-    """Return where earlier numbers, (n, S), are equal to `bits`, (n,), and both known.
+def outcomes(earlier: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+    """Return where earlier numbers are equal to own ones, and where both are known.
 
-    The results, (n, S), bool, are: equal; both known.
+    Parameters and results have the shape (n, S).
     """
-    is_trial = (earlier != NO_NUMBER) & (bits != NO_NUMBER)[:, None]
-    return is_trial & (earlier == bits[:, None]), is_trial
+    is_trial = (earlier != NO_NUMBER) & (own != NO_NUMBER)
+    return is_trial & (earlier == own), is_trial
 
 
 class EarlierNumberGates(nn.Module):
@@ -154,16 +162,24 @@ class EarlierNumberGates(nn.Module):
         return torch.cat([log_q, others + nn.functional.logsigmoid(-missing)], dim=1)
 
     def log_prob(
-        self, log_new: Tensor, context: Tensor, earlier: EarlierNumbers, bits: Tensor
+        self,
+        log_new: Tensor,
+        context: Tensor,
+        earlier: EarlierNumbers,
+        own: Tensor,
+        is_known: Tensor,
     ) -> Tensor:
-        """Return log probabilities of numbers, given those as new ones, (n,)."""
+        """Return log probabilities of numbers, given those as new ones, (n,).
+
+        `own`, of shape (n, S), are the numbers as sources have them, and `is_known`,
+        (n,), says which are not missing.
+        """
         missing, new, copied = self.log_gates(context, earlier).tensor_split(
             [1, 2], dim=1
         )
-        is_known = (bits != NO_NUMBER)[:, None]
-        is_equal, _ = outcomes(earlier.bits, bits)
+        is_equal, _ = outcomes(earlier.bits, own)
         terms = [
-            missing.masked_fill(is_known, -torch.inf),
+            missing.masked_fill(is_known[:, None], -torch.inf),
             new + log_new[:, None],
             copied.masked_fill(~is_equal, -torch.inf),
         ]

@@ -163,7 +163,8 @@ def _learn_fields(
             number.refuse_huge(column, own_events.times, name)
             if copies:
                 levels = _levels(raw, fields, index[some])
-                number = number.with_sources(column, own_events, levels)
+                bases = _units(raw, fields, index[some])
+                number = number.with_sources(column, own_events, levels, bases)
             fields[name] = number
     return fields, applies
 
@@ -178,6 +179,18 @@ def _levels(
             level = field.level_numbers(raw.columns[name].take(index))
             found[name] = (level.astype("int64") - FIRST_LEVEL).clip(NO_LEVEL)
     return found
+
+
+def _units(
+    raw: RawLog, fields: dict[str, LevelField | NumberField], index: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Return the numbers of some events in numeric fields, in units."""
+    times = raw.timeline.times[index]
+    return {
+        name: field.units(raw.columns[name].take(index), times)
+        for name, field in fields.items()
+        if isinstance(field, NumberField)
+    }
 
 
 def _refuse_vectors(log: RawLog) -> None:

@@ -14,7 +14,7 @@ point mass, or -1 for a number that is at none.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -46,7 +46,7 @@ from sklearn_seqcrm._recurrent.data import (
     RowViews,
     join_moments,
 )
-from sklearn_seqcrm._store import RawLog, Rows
+from sklearn_seqcrm._store import Column, RawLog, Rows
 from sklearn_seqcrm.event_model._busiest_windows import BusiestWindows
 from sklearn_seqcrm.event_model._event_rate import EventRate
 from sklearn_seqcrm.event_model._fields import FieldDensity
@@ -55,13 +55,16 @@ from sklearn_seqcrm.event_model._levels import LevelDensity, LevelField
 from sklearn_seqcrm.event_model._number_codes import (
     N_CODES,
     NO_LEVEL,
+    bits_of_codes,
     codes_of_bits,
+    ratios,
 )
 from sklearn_seqcrm.event_model._numbers import (
     N_TARGETS,
     NumberColumns,
     NumberDensity,
     NumberField,
+    SourceColumn,
 )
 from sklearn_seqcrm.event_model._usual_numbers import (
     N_USUAL_CODES,
@@ -158,22 +161,36 @@ class LearnedEvents:
     def number_columns(self) -> dict[str, NumberColumns]:
         """Columns of the channels and codes that have the numbers of fields."""
         layout, levels = self.encoder.layout, self.level_columns
-        first = len(layout.codes) + len(levels)
+        end = len(layout.codes) + len(levels)
         found = {}
         for name, field in self.number_fields.items():
-            own = [one.field for one in field.sources if not one.is_usual]
-            usual = [one.field for one in field.sources if one.is_usual]
-            begin = first + N_CODES * bool(field.sources)
-            end = begin + N_USUAL_CODES * len(usual)
+            own, usual = (
+                tuple(
+                    SourceColumn(
+                        None if one.field is None else levels[one.field],
+                        one.base is not None,
+                    )
+                    for one in field.sources
+                    if one.is_usual == is_usual
+                )
+                for is_usual in (False, True)
+            )
+            has_base, has_sources = field.base is not None, bool(field.sources)
+            sizes = [
+                has_base,
+                N_USUAL_CODES * len(usual),
+                N_CODES * has_sources,
+                N_CODES * has_base,
+            ]
+            ends = end + np.cumsum([0, *sizes])
             found[name] = NumberColumns(
                 [at for at in layout.of_fields[name] if isinstance(at, int)],
                 self.blocks.targets[name],
-                slice(first, begin),
-                slice(begin, end),
-                [None if source is None else levels[source] for source in own],
-                [levels[source] for source in usual if source is not None],
+                *map(slice, ends[:-1].tolist(), ends[1:].tolist()),
+                own,
+                usual,
             )
-            first = end
+            end = int(ends[-1])
         return found
 
     def densities(
@@ -223,7 +240,7 @@ class LearnedEvents:
         channels, codes = self.encoder.layout.empty(n_events)
         n_more = len(self.level_fields)
         for columns in self.number_columns.values():
-            n_more += columns.usual.stop - columns.bits.start
+            n_more += columns.own.stop - columns.before.start
         return channels, np.column_stack(
             [codes, np.empty((n_events, n_more), codes.dtype)]
         )
@@ -284,8 +301,9 @@ class LearnedEvents:
         times = log.timeline.times
         interarrival = interarrival_times(times, offsets)
         parts = [log.channels, self.grid.cells(interarrival, times - interarrival)]
+        columns = {name: raw.columns[name].take(index) for name in self.number_fields}
         parts += [
-            one.targets(raw.columns[name].take(index), times)
+            one.targets(columns[name], times)
             for name, one in self.number_fields.items()
         ]
         levels = [
@@ -294,16 +312,15 @@ class LearnedEvents:
         ]
         start, stop = np.maximum(encoded.start, 0), np.maximum(encoded.stop, 0)
         codes = np.column_stack([log.codes, *levels])
-        customer = None
+        for name in self.number_fields:
+            before = self.codes_before(name, columns, times, codes)
+            own = self.codes_of_number(name, columns, times)
+            codes = np.concatenate([codes, before, own], axis=1)
         if is_training:
             customer = np.full(len(times), NO_CUSTOMER)
-            seen, _ = ranges(start, stop)
-            customer[seen] = segment_numbers(offsets)[seen]
-        for name, one in self.number_fields.items():
-            if one.sources:
-                bits = one.bits(raw.columns[name].take(index), times)
-                usual = self.usual_codes(name, codes, bits, customer)
-                codes = np.concatenate([codes, codes_of_bits(bits), usual], axis=1)
+            visible, _ = ranges(start, stop)
+            customer[visible] = segment_numbers(offsets)[visible]
+            self._hide_own_numbers(codes, customer)
         events = HistorySource(
             channels=np.concatenate(parts, axis=1),
             codes=codes,
@@ -326,31 +343,59 @@ class LearnedEvents:
         static = np.column_stack([static, *rate, waited, censored.astype("float32")])
         return RowData((source,), static)
 
-    def usual_codes(
+    def codes_before(
         self,
         name: str,
+        columns: Mapping[str, Column],
+        times: np.ndarray,
         codes: np.ndarray,
-        bits: np.ndarray | None = None,
-        customer: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Return the usual numbers of a field before events as codes, int32.
+        """Return codes of `number_columns` that precede the number of a field, int32.
 
-        `codes`, of shape (n, C), have the levels of the events. With `customer`, (n,),
-        int64, they are numbers of other customers among these events, with the numbers
-        `bits`, (n,); otherwise those of training.
+        They are the base and the usual numbers. `columns` and `codes`, (n, C), have the
+        numbers and the levels of the n events, and `times` are their times.
         """
-        field, columns = self.number_fields[name], self.number_columns[name]
-        levels = codes[:, columns.usual_levels].astype("int64") - FIRST_LEVEL
-        of_sources = levels.clip(NO_LEVEL).T
-        if customer is None or bits is None:
-            found = field.usual_numbers(of_sources)
-        else:
-            found = (
-                UsualNumbers.of_other_customers(bits, level, customer)
-                for level in of_sources
-            )
-        empty = np.zeros((len(codes), 0), "int32")
-        return np.concatenate([empty, *(one.codes() for one in found)], axis=1)
+        field = self.number_fields[name]
+        found = [np.zeros((len(codes), 0), "int32")]
+        if field.base is not None:
+            base = self.number_fields[field.base].units(columns[field.base], times)
+            found.append(base[:, None].astype("int32"))
+        sources = self.number_columns[name].usual_sources
+        levels = (_levels_in(codes, source) for source in sources)
+        found += [one.codes() for one in field.usual_numbers(levels)]
+        return np.concatenate(found, axis=1)
+
+    def codes_of_number(
+        self, name: str, columns: Mapping[str, Column], times: np.ndarray
+    ) -> np.ndarray:
+        """Return codes of `number_columns` that have the number of a field, int32.
+
+        They are the number and its ratio; see `codes_before`.
+        """
+        field = self.number_fields[name]
+        if not field.sources:
+            return np.zeros((len(times), 0), "int32")
+        own = codes_of_bits(field.bits(columns[name], times))
+        if field.base is None:
+            return own
+        base = self.number_fields[field.base].units(columns[field.base], times)
+        ratio = ratios(field.units(columns[name], times), base)
+        return np.column_stack([own, codes_of_bits(ratio)])
+
+    def _hide_own_numbers(self, codes: np.ndarray, customer: np.ndarray) -> None:
+        """Write usual numbers of other customers among events into their codes.
+
+        `customer`, of shape (n,), is `NO_CUSTOMER` for events that no row sees.
+        """
+        for columns in self.number_columns.values():
+            first = columns.usual.start
+            for source in columns.usual_sources:
+                at = columns.ratio if source.is_ratio else columns.bits
+                own = bits_of_codes(torch.from_numpy(codes[:, at])).numpy()
+                level = _levels_in(codes, source)
+                usual = UsualNumbers.of_other_customers(own, level, customer)
+                codes[:, first : first + N_USUAL_CODES] = usual.codes()
+                first += N_USUAL_CODES
 
     def _encode_statics(self, table: Table) -> np.ndarray:
         """Return the statics of rows as numbers, shape (n, S), float32."""
@@ -382,6 +427,12 @@ class LearnedEvents:
         joined = join_moments(own, begin, end, spec)
         assert joined.views is not None
         return replace(joined, views=replace(joined.views, events=events))
+
+
+def _levels_in(codes: np.ndarray, source: SourceColumn) -> np.ndarray:
+    """Return the levels of events for a source, (n,), int64; -1 for none."""
+    level = codes[:, source.level].astype("int64") - FIRST_LEVEL
+    return level.clip(NO_LEVEL)
 
 
 def select_raw(roles: ColumnRoles, X: Any, estimator: Any) -> Table:

@@ -1,7 +1,8 @@
-"""Numbers as codes: the bits of float64 in integers.
+"""Numbers as codes: the bits of float64 in integers, and ratios of two numbers.
 
 Numbers are compared and copied as bits, which are exact on devices without float64,
-too.
+too. A ratio p / q of two numbers, both multiples of a step, is in lowest terms and in
+one integer: ``p * 2^32 + q``.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from torch import Tensor
 
 NO_NUMBER = int(np.array(np.nan).view("int64"))
 NO_LEVEL = -1
+NO_UNITS = -(2**31)  # of a number that is missing, zero, too large or no multiple
 
 N_CODES = 2  # integers of 32 bits that a number takes
 _LOW = 2**32 - 1
@@ -37,3 +39,20 @@ def bits_of_codes(codes: Tensor) -> Tensor:
     """Return codes, (..., 2), as one integer each, int64."""
     high, low = codes.to(torch.int64).unbind(-1)
     return (high << 32) | (low & _LOW)
+
+
+def ratios(units: np.ndarray, base: np.ndarray) -> np.ndarray:
+    """Return ratios of numbers in units, shape (n,), int64; `NO_NUMBER` for none.
+
+    `units` and `base`, of shape (n,), int64, are below 2^31 in size, or `NO_UNITS`.
+    """
+    exists = (units != NO_UNITS) & (base != NO_UNITS)
+    over = np.where(exists, base, 1)
+    divisor = np.gcd(units, over) * np.sign(over)
+    return np.where(exists, (units // divisor << 32) + over // divisor, NO_NUMBER)
+
+
+def times_base(ratio: np.ndarray, base: np.ndarray) -> np.ndarray:
+    """Return ratios times numbers in units, shape (n,), float64: whole units."""
+    numerator, denominator = ratio >> 32, ratio & _LOW
+    return np.round(numerator.astype("float64") * base / denominator)

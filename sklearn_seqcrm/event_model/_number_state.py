@@ -41,12 +41,12 @@ class ObservedNumbers(NamedTuple):
 
     @classmethod
     def of(
-        cls, source: HistorySource, bits: Tensor, levels: Tensor, device: torch.device
+        cls, source: HistorySource, own: Tensor, levels: Tensor, device: torch.device
     ) -> ObservedNumbers:
         """Return the numbers of rows, on a device.
 
-        `bits`, of shape (n_events,), and `levels`, (n_events, S), are the numbers of
-        the events of the source, and their levels in each of S sources.
+        `own` and `levels`, of shape (n_events, S), are those of the events of the
+        source; see `EarlierNumbers.before`.
         """
         n, n_sources = len(source.stop), levels.shape[1]
         counts = torch.zeros((2, n, n_sources), dtype=torch.float32, device="cpu")
@@ -55,16 +55,17 @@ class ObservedNumbers(NamedTuple):
         for rows in row_portions(source):
             index, offsets = ranges(source.start[rows], source.stop[rows])
             row = torch.from_numpy(rows[segment_numbers(offsets)])
-            own, own_levels = bits[index], levels[index]
-            earlier = EarlierNumbers.before(own, own_levels, row)
-            for sums, some in zip(counts, outcomes(earlier.bits, own), strict=True):
+            earlier = EarlierNumbers.before(own[index], levels[index], row)
+            found = outcomes(earlier.bits, own[index])
+            for sums, some in zip(counts, found, strict=True):
                 sums.index_add_(0, row, some.to(sums.dtype))
-            for k, level in enumerate(own_levels.unbind(1)):
-                some = ((own != NO_NUMBER) & (level != NO_LEVEL)).nonzero()[:, 0]
+            for k in range(n_sources):
+                bits, level = own[index, k], levels[index, k]
+                some = ((bits != NO_NUMBER) & (level != NO_LEVEL)).nonzero()[:, 0]
                 key = row[some] * _N_LEVELS + level[some]
                 last = _last_of_each(key)
                 keys[k].append(key[last])
-                numbers[k].append(own[some][last])
+                numbers[k].append(bits[some][last])
         end = torch.tensor([np.iinfo("int64").max], device="cpu")
         return cls(
             tuple(torch.cat([*one, end]).to(device) for one in keys),
@@ -74,7 +75,8 @@ class ObservedNumbers(NamedTuple):
 
     def at_cutoff(self, row: Tensor) -> NumberState:
         """Return paths at the cutoffs of rows, of shape (n,), int64."""
-        dtypes = [torch.int64, *[torch.int32] * len(self.keys)]
+        n_sources = len(self.keys)
+        dtypes = [*[torch.int64] * n_sources, *[torch.int32] * n_sources]
         events = EventColumns.none(row, dtypes)
         counts = self.n_equal[row], self.n_trials[row]
         return NumberState(self, row, events, *counts)
@@ -105,7 +107,7 @@ class NumberState:
 
     observed: ObservedNumbers  # numbers of the rows until their cutoffs
     row: Tensor  # (n,), int64: row of each path
-    # Simulated events: bits of the number, then one more than the level in each source;
+    # Simulated events: the number in each source, then one more than the level there;
     # 0 if the event has none.
     events: EventColumns
     n_equal: Tensor  # (n, S), float32: as in `EarlierNumbers`
@@ -136,14 +138,14 @@ class NumberState:
         """Return paths at the moment of their next event."""
         return replace(self, events=self.events.compact())
 
-    def append(self, bits: Tensor, levels: Tensor) -> NumberState:
-        """Return paths with one more event, of a number, (n,), and levels, (n, S)."""
-        counts = outcomes(self.before(levels).bits, bits)
+    def append(self, own: Tensor, levels: Tensor) -> NumberState:
+        """Return paths with one more event, of numbers and levels, both (n, S)."""
+        counts = outcomes(self.before(levels).bits, own)
         is_equal, is_trial = (one.to(self.n_equal.dtype) for one in counts)
-        recorded = (levels + 1) * (bits != NO_NUMBER)[:, None]
+        recorded = (levels + 1) * (own != NO_NUMBER)
         return replace(
             self,
-            events=self.events.append([bits, *recorded.unbind(1)]),
+            events=self.events.append([*own.unbind(1), *recorded.unbind(1)]),
             n_equal=self.n_equal + is_equal,
             n_trials=self.n_trials + is_trial,
         )
@@ -151,12 +153,14 @@ class NumberState:
     def before(self, levels: Tensor) -> EarlierNumbers:
         """Return the numbers before an event with these levels, (n, S)."""
         found = self.observed.find(self.row, levels)
-        bits, *keys = self.events.all()
-        if not bits.shape[1]:
+        n_sources = levels.shape[1]
+        columns = self.events.all()
+        if not columns[0].shape[1]:
             return EarlierNumbers(found, self.n_equal, self.n_trials)
         # In int32, as a comparison with int64 takes several times as long.
-        column = torch.arange(1, bits.shape[1] + 1, device=bits.device).int()
-        for k, key in enumerate(keys):
+        column = torch.arange(1, columns[0].shape[1] + 1, device=found.device).int()
+        pairs = zip(columns[:n_sources], columns[n_sources:], strict=True)
+        for k, (bits, key) in enumerate(pairs):
             own = levels[:, k].int() + 1
             is_own = key == own.masked_fill(own == 0, -1)[:, None]
             last = (is_own * column).amax(dim=1)

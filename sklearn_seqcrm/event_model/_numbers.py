@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -31,8 +31,11 @@ from sklearn_seqcrm.event_model._mixtures import (
 from sklearn_seqcrm.event_model._number_codes import (
     NO_LEVEL,
     NO_NUMBER,
+    NO_UNITS,
     bits_of_codes,
     bits_of_numbers,
+    ratios,
+    times_base,
 )
 from sklearn_seqcrm.event_model._number_sources import NumberSource, choose_sources
 from sklearn_seqcrm.event_model._number_state import NumberState, ObservedNumbers
@@ -76,6 +79,15 @@ class DrawnNumbers(NamedTuple):
     scaled: Tensor  # (n,), float32: on the symlog axis; meaningless where there is one
     # (n,), int64: earlier numbers, which are in place of these; `NO_NUMBER` for none.
     earlier: Tensor
+    # (n,), int64: ratios to `NumberField.base`, in place of all these; `NO_NUMBER`.
+    ratio: Tensor
+
+
+class SourceColumn(NamedTuple):
+    """What a source needs of encoded events."""
+
+    level: int | None  # column of the codes that has their levels; None: any will do
+    is_ratio: bool
 
 
 class NumberColumns(NamedTuple):
@@ -84,12 +96,24 @@ class NumberColumns(NamedTuple):
     # Channels of the scaled number, and of a mark of missing ones if there are any.
     channels: list[int]
     targets: slice  # channels that have `NumberField.targets`
-    # Codes of the number and of usual numbers, if the field has sources.
-    bits: slice
+    # Codes of sources, if there are any: the number of `NumberField.base` in units, and
+    # usual numbers, both before the number; the number and its ratio to the base.
+    base: slice
     usual: slice
-    # Column of the codes that has the levels of each source; None: it has no levels.
-    levels: list[int | None]  # of the customer's own numbers
-    usual_levels: list[int]  # of usual numbers
+    bits: slice
+    ratio: slice
+    own_sources: tuple[SourceColumn, ...]  # of the customer's own numbers
+    usual_sources: tuple[SourceColumn, ...]
+
+    @property
+    def before(self) -> slice:
+        """Codes that precede the number: `base` and `usual`."""
+        return slice(self.base.start, self.usual.stop)
+
+    @property
+    def own(self) -> slice:
+        """Codes of the number: `bits` and `ratio`."""
+        return slice(self.bits.start, self.ratio.stop)
 
 
 class NumberDensity(MixtureDensity, FieldDensity):
@@ -147,30 +171,46 @@ class NumberDensity(MixtureDensity, FieldDensity):
         """Return the cell and the atom of the numbers, shape (n, 3)."""
         return values[:, self.columns.targets]
 
-    def own_bits(self, codes: Tensor) -> Tensor:
-        """Return the numbers of events as `EarlierNumbers` has them, shape (n,)."""
-        return bits_of_codes(codes[:, self.columns.bits])
+    def own_numbers(
+        self, codes: Tensor, sources: tuple[SourceColumn, ...]
+    ) -> tuple[Tensor, Tensor]:
+        """Return the numbers of events as S sources have them, and their levels.
 
-    def keys(self, codes: Tensor) -> Tensor:
-        """Return the levels of events in each source of own numbers, (n, S), int64.
-
-        They are -1 for none.
+        Both have the shape (n, S), int64; levels are -1 for none.
         """
-        keys = codes.new_zeros((len(codes), len(self.columns.levels)))
-        for k, column in enumerate(self.columns.levels):
-            if column is not None:
-                keys[:, k] = (codes[:, column] - FIRST_LEVEL).clamp(min=NO_LEVEL)
-        return keys.to(torch.int64)
+        own = codes.new_zeros((len(codes), len(sources)), dtype=torch.int64)
+        levels = torch.zeros_like(own)
+        for k, source in enumerate(sources):
+            at = self.columns.ratio if source.is_ratio else self.columns.bits
+            own[:, k] = bits_of_codes(codes[:, at])
+            if source.level is not None:
+                levels[:, k] = (codes[:, source.level] - FIRST_LEVEL).clamp(NO_LEVEL)
+        return own, levels
 
     def candidates(
         self, codes: Tensor, is_tie: Tensor, row: Tensor
-    ) -> tuple[EarlierNumbers, Tensor] | None:
-        """Return earlier numbers, and the own one of each event; see `FieldDensity`."""
+    ) -> tuple[EarlierNumbers, Tensor, Tensor] | None:
+        """Return parameters of `EarlierNumberGates.log_prob`; see `FieldDensity`."""
         if self.gates is None:
             return None
-        bits = self.own_bits(codes)
-        earlier = EarlierNumbers.before(bits, self.keys(codes), row)
-        return earlier.and_more(usual_of_codes(codes[:, self.columns.usual])), bits
+        own, levels = self.own_numbers(codes, self.columns.own_sources)
+        usual, _ = self.own_numbers(codes, self.columns.usual_sources)
+        earlier = EarlierNumbers.before(own, levels, row)
+        is_known = bits_of_codes(codes[:, self.columns.bits]) != NO_NUMBER
+        return self.all_sources(earlier, codes), torch.cat([own, usual], 1), is_known
+
+    def all_sources(self, earlier: EarlierNumbers, codes: Tensor) -> EarlierNumbers:
+        """Return earlier numbers of all sources, given the customer's own ones.
+
+        There are no ratios where the base is missing.
+        """
+        found = earlier.and_more(usual_of_codes(codes[:, self.columns.usual]))
+        sources = self.columns.own_sources + self.columns.usual_sources
+        if not any(source.is_ratio for source in sources):
+            return found
+        is_ratio = codes.new_tensor([source.is_ratio for source in sources]).bool()
+        is_none = (codes[:, self.columns.base] == NO_UNITS) & is_ratio
+        return found._replace(bits=found.bits.masked_fill(is_none, NO_NUMBER))
 
     def log_prob(
         self,
@@ -197,11 +237,14 @@ class NumberDensity(MixtureDensity, FieldDensity):
         codes: Tensor | None = None,
     ) -> DrawnNumbers:
         """Draw numbers; see `FieldDensity.draw`."""
-        if self.gates is None or state is None or codes is None:
+        if self.gates is None or codes is None:
             drawn = self._draw_new(context, draws)
-            return DrawnNumbers(*drawn, torch.full_like(drawn[0], NO_NUMBER))
-        usual = usual_of_codes(codes[:, self.columns.usual])
-        earlier = state.before(self.keys(codes)).and_more(usual)
+            nothing = torch.full_like(drawn[0], NO_NUMBER)
+            return DrawnNumbers(*drawn, nothing, nothing)
+        sources = self.columns.own_sources + self.columns.usual_sources
+        _, levels = self.own_numbers(codes, self.columns.own_sources)
+        own = EarlierNumbers.none(levels) if state is None else state.before(levels)
+        earlier = self.all_sources(own, codes)
         # 0 is missing, 1 a new number, and 2 + s an earlier one from the source s.
         source = draw_logits(self.gates.log_gates(context, earlier), draws)
         new = (source == 1).nonzero()[:, 0]
@@ -209,7 +252,14 @@ class NumberDensity(MixtureDensity, FieldDensity):
         atom = torch.where(source == 0, _MISSING, NO_ATOM).index_put_((new,), drawn[0])
         scaled = torch.zeros_like(context[:, 0]).index_put_((new,), drawn[1])
         bits = pick(earlier.bits, (source - 2).clamp(min=0))
-        return DrawnNumbers(atom, scaled, bits.masked_fill(source < 2, NO_NUMBER))
+        ratios = [False, False, *(one.is_ratio for one in sources)]
+        is_ratio = torch.tensor(ratios, device=bits.device)[source]
+        return DrawnNumbers(
+            atom,
+            scaled,
+            bits.masked_fill((source < 2) | is_ratio, NO_NUMBER),
+            bits.masked_fill(~is_ratio, NO_NUMBER),
+        )
 
     def _draw_new(self, context: Tensor, draws: PathDraws) -> tuple[Tensor, Tensor]:
         """Draw atoms and scaled numbers of the mixture, (n,) each."""
@@ -217,16 +267,16 @@ class NumberDensity(MixtureDensity, FieldDensity):
 
     def append(self, state: NumberState, codes: Tensor) -> NumberState:
         """Return the state after one more event; see `FieldDensity.append`."""
-        return state.append(self.own_bits(codes), self.keys(codes))
+        return state.append(*self.own_numbers(codes, self.columns.own_sources))
 
     def observed(
         self, source: HistorySource, is_tie: np.ndarray, n_levels: int
     ) -> ObservedNumbers | None:
         """Return the numbers of rows; see `FieldDensity.observed`."""
-        if self.gates is None:
+        if self.gates is None or not self.columns.own_sources:
             return None
         codes = torch.from_numpy(source.codes)
-        own = self.own_bits(codes), self.keys(codes)
+        own = self.own_numbers(codes, self.columns.own_sources)
         return ObservedNumbers.of(source, *own, self.output.weight.device)
 
     def write(
@@ -311,12 +361,22 @@ class NumberField(LearnedField):
             some_others=bool(n_others),
         )
 
+    @property
+    def base(self) -> str | None:
+        """The field to whose numbers sources have ratios; None: no source has them."""
+        return next((one.base for one in self.sources if one.base is not None), None)
+
     def with_sources(
-        self, column: Column, events: TrainingEvents, levels: dict[str, np.ndarray]
+        self,
+        column: Column,
+        events: TrainingEvents,
+        levels: dict[str, np.ndarray],
+        bases: dict[str, np.ndarray],
     ) -> NumberField:
         """Return the field with the sources of its numbers in training events.
 
-        `levels` are those of `choose_sources`, int64.
+        `levels` are those of `choose_sources`, and `bases` the numbers of fields that
+        are predicted before, in units.
         """
         numbers = self._numbers(column, events.times)
         # Datetimes may be rounded at other times of day: such numbers do not recur.
@@ -326,15 +386,52 @@ class NumberField(LearnedField):
             self._numbers(drawn, events.times), others, equal_nan=True
         ):
             return self
-        bits = bits_of_numbers(numbers)
-        sources = choose_sources(bits, events.customer, levels)
+        units = self.units(column, events.times)
+        kinds = {base: ratios(units, own) for base, own in bases.items()}
+        own = {None: bits_of_numbers(numbers), **kinds}
+        sources = choose_sources(own, events.customer, levels)
         usual = []
         for source in sources:
             if source.is_usual and source.field is not None:
                 level = levels[source.field]
                 n_levels = int(level.max()) + 1
-                usual.append(UsualNumbers.of_levels(bits, level, n_levels))
+                found = UsualNumbers.of_levels(own[source.base], level, n_levels)
+                usual.append(found)
         return replace(self, sources=sources, usual=tuple(usual))
+
+    def units(self, column: Column, times: np.ndarray) -> np.ndarray:
+        """Return the numbers as multiples of the step, shape (n,), int64.
+
+        They are `NO_UNITS` if they are missing, 0, too large or no multiples. `times`,
+        (n,), are those of the events.
+        """
+        numbers = column.as_numbers(times, self.clock)
+        eps = np.finfo(numbers.dtype).eps
+        if self.decimals is None or np.dtype(self.dtype).kind not in "iuf":
+            return np.full(len(numbers), NO_UNITS)
+        numbers = np.where(np.isfinite(numbers), numbers, 0).astype("float64")
+        units = np.round(numbers / self.step)
+        off = np.abs(self.from_units(units) - numbers)
+        fits = (units != 0) & (np.abs(units) < -NO_UNITS)
+        fits &= off <= 4 * eps * np.abs(numbers)
+        return np.where(fits, units, NO_UNITS).astype("int64")
+
+    def from_units(self, units: np.ndarray) -> np.ndarray:
+        """Return multiples of the step, shape (n,), as numbers, float64."""
+        assert self.decimals is not None
+        return np.round(units * self.step, self.decimals)
+
+    def with_ratios(self, drawn: DrawnNumbers, base: np.ndarray) -> DrawnNumbers:
+        """Return drawn numbers with the numbers of their ratios.
+
+        `base`, of shape (n,), int64, has the numbers of the field `base` in units.
+        """
+        ratio = drawn.ratio.cpu().numpy()
+        is_ratio = ratio != NO_NUMBER
+        earlier = drawn.earlier.cpu().numpy().copy()
+        numbers = self.from_units(times_base(ratio[is_ratio], base[is_ratio]))
+        earlier[is_ratio] = bits_of_numbers(numbers)
+        return drawn._replace(earlier=torch.from_numpy(earlier))
 
     def bits(self, column: Column, times: np.ndarray) -> np.ndarray:
         """Return the numbers as `bits_of_numbers` does, shape (n,), int64.
@@ -348,7 +445,7 @@ class NumberField(LearnedField):
                 numbers = numbers.astype(self.dtype).astype("float64")
         return bits_of_numbers(numbers)
 
-    def usual_numbers(self, levels: Sequence[np.ndarray]) -> Iterator[UsualNumbers]:
+    def usual_numbers(self, levels: Iterable[np.ndarray]) -> Iterator[UsualNumbers]:
         """Yield the usual numbers of n events from each of T sources.
 
         `levels` has the levels of the events in the field of each, -1 for none.
@@ -422,7 +519,7 @@ class NumberField(LearnedField):
         New numbers are rounded to the step and clipped to the range of training. See
         `LearnedField.column`.
         """
-        atom, scaled, earlier = (one.cpu().numpy() for one in drawn)
+        atom, scaled, earlier, _ = (one.cpu().numpy() for one in drawn)
         atom = np.where(applies, atom, _MISSING)
         numbers = symexp(scaled.astype("float64"), self.center, self.scale)
         if self.decimals is not None:

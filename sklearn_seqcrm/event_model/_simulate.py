@@ -48,9 +48,7 @@ from sklearn_seqcrm.event_model._learned import (
     split_static,
 )
 from sklearn_seqcrm.event_model._network import EventNetwork
-from sklearn_seqcrm.event_model._number_codes import (
-    codes_of_bits,
-)
+from sklearn_seqcrm.event_model._numbers import NumberField
 from sklearn_seqcrm.event_model._path_draws import (
     PathDraws,
     draw_categorical,
@@ -423,36 +421,37 @@ class Simulator:
             )
             context = context.index_add(0, tied, line_context)
         p_applies = torch.ones_like(context[:, 0])
-        columns = {}
+        columns: dict[str, Column] = {}
         applies = np.ones((n, len(learned.fields)), dtype=bool)
         for i, (name, field) in enumerate(learned.fields.items()):
             if name == until:
                 break
             own_context = torch.relu(context)
             density, state = module.fields[i], paths.copies.get(i)
+            at = learned.number_columns.get(name)
+            if at is not None:
+                before = learned.codes_before(name, columns, paths.times, codes)
+                codes[:, at.before] = before
             if draw is not None and name in draw:
                 drawn = draw[name](FieldContext(own_context, p_applies))
             elif i == 0 and until is not None and learned.applies is not None:
                 drawn, p_applies = self._draw_kind_with(until, own_context, paths)
             else:
-                if name in learned.number_fields:
-                    usual = learned.number_columns[name].usual
-                    codes[:, usual] = learned.usual_codes(name, codes)
                 own_codes = self.moved(codes.astype("int64"))
                 drawn = density.draw(
                     own_context, paths.draws, state, paths.is_tie, own_codes
                 )
+            if isinstance(field, NumberField) and field.base is not None:
+                drawn = field.with_ratios(drawn, before[:, 0])
             column = field.column(drawn, applies[:, i], paths.times)
             encoded = self.encoders[name].encode(column, paths.times)
             density.write(column, encoded, channels, codes)
-            number = learned.number_fields.get(name)
-            if number is not None and number.sources:
-                there = learned.number_columns[name].bits
-                codes[:, there] = codes_of_bits(number.bits(column, paths.times))
             own = density.own_input(channels, codes)
             if i == 0 and learned.applies is not None:
                 applies = learned.applies[own]
             columns[name] = column
+            if at is not None:
+                codes[:, at.own] = learned.codes_of_number(name, columns, paths.times)
             if i < len(learned.fields) - 1:
                 context = context + density.embed(self.moved(own))
         of_until = FieldContext(torch.relu(context), p_applies)

@@ -39,7 +39,7 @@ SHARE = 5 * 0.5 / np.sqrt(N_DRAWS)
 CLOCK = Clock("int64")
 # Columns of the number and of its targets; no earlier numbers.
 NOWHERE = slice(0, 0)
-NUMBERS = NumberColumns([0, 1], slice(0, 3), NOWHERE, NOWHERE, [], []), False
+NUMBERS = NumberColumns([0, 1], slice(0, 3), *[NOWHERE] * 4, (), ()), False
 
 
 def generator(seed=0):

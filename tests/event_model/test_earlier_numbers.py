@@ -45,7 +45,7 @@ def test_numbers_are_exact_as_codes():
 def sources_of(numbers, customer, **levels):
     numbers = np.asarray(numbers, "float64")
     levels = {name: np.asarray(level, "int64") for name, level in levels.items()}
-    return choose_sources(bits(numbers).numpy(), customer, levels)
+    return choose_sources({None: bits(numbers).numpy()}, customer, levels)
 
 
 def test_a_number_that_most_events_have_is_not_copied():
@@ -62,7 +62,7 @@ def test_sources_are_the_last_number_or_the_one_of_the_same_level():
     own = rng.normal(size=200)[customer]
     item = rng.integers(0, 4, 2000)
     [source] = sources_of(own, customer, item=item)
-    assert source == NumberSource(None, is_usual=False, share=1.0)
+    assert source == NumberSource(None, is_usual=False, base=None, share=1.0)
     by_item = rng.normal(size=(200, 4))[customer, item]
     found = sources_of(by_item, customer, shop=rng.integers(0, 9, 2000), item=item)
     assert [one.field for one in found] == ["item"]
@@ -141,8 +141,9 @@ def assert_are(earlier, found, right, trials):
 @pytest.mark.parametrize("seed", range(3))
 def test_earlier_numbers_are_those_of_a_loop(seed):
     row, numbers, levels = random_events(seed)
+    own = bits(numbers)[:, None].expand(-1, 2)
     earlier = EarlierNumbers.before(
-        bits(numbers), torch.from_numpy(levels), torch.from_numpy(row)
+        own, torch.from_numpy(levels), torch.from_numpy(row)
     )
     assert_are(earlier, *numbers_in_a_loop(row, numbers, levels))
 
@@ -164,7 +165,7 @@ def test_paths_go_on_from_the_numbers_of_their_rows(seed, monkeypatch):
         stop,
         stop,
     )
-    own = bits(numbers), torch.from_numpy(levels)
+    own = bits(numbers)[:, None].expand(-1, 2), torch.from_numpy(levels)
     observed = ObservedNumbers.of(source, *own, torch.device("cpu"))
     state = observed.at_cutoff(torch.arange(4))
     at = stop[:4].copy()
@@ -196,7 +197,8 @@ def test_probability_of_an_earlier_number_is_that_of_its_sources():
             torch.tensor([0.1, 0.2, 0.3, 0.4]).log(),
             torch.ones(4, 3),
             earlier,
-            bits([4.0, 5.0, 6.0, 7.0]),
+            bits([[4.0], [5.0], [6.0], [7.0]]).expand(-1, 2),
+            torch.ones(4, dtype=torch.bool),
         ).exp()
     # Odds (h + 2 r) / (t - h + 2 (1 - r)) of each source against a new number.
     first, second = 4 / 2, np.array([0.5 / 1.5, 1.5 / 2.5])
@@ -294,7 +296,8 @@ def test_earlier_numbers_are_drawn_as_the_likelihood_says(paying):
     log_new = []
 
     def kept(self, context, draws, state, is_tie, codes):
-        earlier = state.before(self.keys(codes))
+        _, levels = self.own_numbers(codes, self.columns.own_sources)
+        earlier = state.before(levels)
         log_new.append(self.gates.log_gates(context, earlier)[:, 1].numpy())
         return draw(self, context, draws, state, is_tie, codes)
 

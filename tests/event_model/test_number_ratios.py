@@ -1,0 +1,230 @@
+"""Ratios of two numbers: exact, chosen, drawn, and the same in all readings."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from numpy.testing import assert_array_equal
+
+from sklearn_seqcrm._ragged import ranges, segment_numbers
+from sklearn_seqcrm._store import Column
+from sklearn_seqcrm.event_model import LSTMEventModel
+from sklearn_seqcrm.event_model._number_codes import (
+    NO_NUMBER,
+    NO_UNITS,
+    ratios,
+    times_base,
+)
+from sklearn_seqcrm.event_model._numbers import NumberDensity
+from sklearn_seqcrm.event_model._simulate import Simulator, row_keys, split_open_baskets
+from sklearn_seqcrm.events import EventLog
+
+SMALL = {"hidden_size": 8, "max_epochs": 4, "random_state": 0}
+
+# Ratios -------------------------------------------------------------------------------
+
+
+def test_ratios_are_in_lowest_terms():
+    units = np.array([875, 125, -30, -30, 30, 2**31 - 1, NO_UNITS, 5])
+    base = np.array([7, 1, 4, -4, -4, 2**31 - 2, 3, NO_UNITS])
+    found = ratios(units, base)
+    assert found[0] == found[1]
+    assert found[2] == found[4]  # -30 / 4 = 30 / -4
+    assert found[3] == (15 << 32) + 2  # 30 / 4
+    assert (found[6:] == NO_NUMBER).all()
+    assert NO_NUMBER not in found[:6]
+    assert_array_equal(times_base(found[:6], base[:6]), units[:6])
+    assert_array_equal(
+        times_base(found[:4], np.array([10, 10, 8, 8])),
+        [
+            1250,
+            1250,
+            -60,
+            60,
+        ],
+    )
+    # 4.00 for 3 pieces, so 1.33 for one of them.
+    third = ratios(np.array([400]), np.array([3]))
+    assert_array_equal(times_base(third, np.array([1])), [133])
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_units_are_multiples_of_the_step(dtype):
+    events = shop(n=30).astype({"spend": dtype})
+    model = LSTMEventModel(**SMALL).fit(log_of(events).snapshots([300]))
+    field = model._learned.number_fields["spend"]
+    values = [8.75, -0.1, 0, np.nan, np.inf, 1e9, 8.755]
+    units = field.units(Column(np.array(values, dtype)), np.zeros(7, "int64"))
+    assert_array_equal(units, [875, -10, *[NO_UNITS] * 5])
+
+
+def test_dates_have_no_ratios():
+    events = shop(n=30)
+    day = pd.Timestamp("2024-01-01") + pd.to_timedelta(events["day"], unit="D")
+    events["day"], events["due"] = day, day + pd.to_timedelta(14 * events["n"], "D")
+    log = EventLog(events, "who", "day", fields=["item", "n", "due"])
+    field = LSTMEventModel(**SMALL).fit(log.snapshots([day.max()]))._learned
+    assert field.number_fields["due"].base is None
+
+
+# Models -------------------------------------------------------------------------------
+
+
+def shop(n=120, n_orders=8, n_items=60, seed=0):
+    """Customers order some pieces of an item, each at its price."""
+    rng = np.random.default_rng(seed)
+    who = np.repeat(np.arange(n), n_orders)
+    item = rng.integers(0, n_items, len(who))
+    price = np.round(np.exp(np.random.default_rng(9).normal(3, 1, n_items)), 2)
+    day = rng.integers(0, 60, (n, n_orders)).cumsum(axis=1).ravel()
+    pieces = rng.integers(1, 30, len(who)).astype("float64")
+    spend = np.round(pieces * price[item], 2)
+    return pd.DataFrame(
+        {"who": who, "day": day, "item": item, "n": pieces, "spend": spend}
+    )
+
+
+def price_of(events):
+    first = events.groupby("item")[["n", "spend"]].first()
+    return first["spend"] / first["n"]
+
+
+def log_of(events, fields=("item", "n", "spend")):
+    return EventLog(
+        events,
+        "who",
+        "day",
+        fields=list(fields),
+        categorical=["item"],
+        observed_until=600,
+    )
+
+
+@pytest.mark.parametrize("fields", [["item", "n", "spend"], ["item", "spend", "n"]])
+def test_spend_is_price_times_pieces(fields):
+    """Of customers who are new; the number that comes later has the ratio.
+
+    A spend that is drawn before the pieces is no multiple of the price.
+    """
+    model = LSTMEventModel(**SMALL).fit(log_of(shop(), fields).snapshots([600]))
+    number_fields = model._learned.number_fields
+    first, later = fields[1:]
+    assert number_fields[first].base is None
+    assert number_fields[later].base == first
+    kinds = {(one.field, one.is_usual) for one in number_fields[later].sources}
+    assert ("item", True) in kinds
+    new = shop(seed=1).assign(who=lambda one: one["who"] + 1000)
+    scores = model.score_events(log_of(new, fields).snapshots([600]))
+    assert scores[f"log_prob_{later}"].mean() > -0.7
+    X = log_of(new[new["day"] < 150], fields).snapshots([150])
+    futures = model.sample(X, 200, n_paths=5, random_state=0)
+    assert len(futures) > 300
+    price = price_of(shop())[futures["item"].astype(int)].to_numpy()
+    if later == "spend":
+        off, most = np.abs(futures["spend"] - futures["n"] * price), 0.005
+    else:
+        off, most = np.abs(futures["n"] - futures["spend"] / price), 0.505
+    assert (off < most).mean() > 0.8
+
+
+def test_single_pieces_need_no_ratio():
+    """Spend is the price, which is a plainer source."""
+    events = shop().assign(n=1.0)
+    events["spend"] = price_of(shop())[events["item"]].to_numpy().round(2)
+    model = LSTMEventModel(**SMALL).fit(log_of(events).snapshots([600]))
+    [source] = model._learned.number_fields["spend"].sources
+    assert (source.field, source.is_usual, source.base) == ("item", True, None)
+
+
+def with_gaps(seed, n=60):
+    """Return orders with missing items, pieces and spends, and free ones."""
+    rng = np.random.default_rng(seed)
+    events = shop(n=n, n_items=8, seed=seed)
+    habit = 1 + (7 * events["who"] + events["item"]) % 29
+    events["n"] = events["n"].where(rng.random(len(events)) < 0.5, habit)
+    discount = np.array([1.0, 0.8, 0.5])[events["who"] % 3]  # of the customer
+    price = (price_of(events)[events["item"]].to_numpy() * discount).round(2)
+    events["spend"] = (events["n"] * price).round(2)
+    events["item"] = events["item"].astype(object)
+    for name, value in [("item", None), ("n", np.nan), ("n", 0), ("spend", np.nan)]:
+        events.loc[rng.random(len(events)) < 0.1, name] = value
+    events["day"] = events["day"] // 30 * 30  # baskets
+    return events
+
+
+def readings_of_sources(patch):
+    """Keep the earlier numbers that densities read, one list for each density."""
+    found, original = {}, NumberDensity.all_sources
+
+    def kept(self, earlier, codes):
+        both = original(self, earlier, codes)
+        found.setdefault(self, []).append([one.numpy() for one in both])
+        return both
+
+    patch.setattr(NumberDensity, "all_sources", kept)
+    return found
+
+
+@pytest.mark.parametrize("moments", [False, True])
+def test_simulations_read_the_numbers_of_a_new_reading(moments):
+    """Each simulated event, and the same one as a part of the history."""
+    events = with_gaps(0)
+    model = LSTMEventModel(**SMALL, moments=moments).fit(
+        log_of(events).snapshots([600])
+    )
+    sources = model._learned.number_fields["spend"].sources
+    assert {(one.is_usual, one.base) for one in sources} >= {(True, "n"), (False, "n")}
+    known = with_gaps(1, n=250).query("day < 200")
+    known["item"] = known["item"].replace(7, 70)  # a new item
+    X = log_of(known).snapshots([200])
+    number, draw_fields = [], Simulator.draw_fields
+
+    def noted(self, paths, *args, **kwargs):
+        number.append(paths.number)
+        return draw_fields(self, paths, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        in_simulation = readings_of_sources(patch)
+        patch.setattr(Simulator, "draw_fields", noted)
+        futures = model.sample(X, 200, n_paths=1, random_state=0)
+    both = pd.concat([known, futures[list(known)]])
+    learned, table, array = model._learned.read(log_of(both).snapshots([400]), model)
+    source = learned.encode(table, array.rows).sources[0].events
+    index, offsets = ranges(source.start, source.stop)
+    codes, row = torch.from_numpy(source.codes[index]), segment_numbers(offsets)
+    n_known = known.groupby("who").size().to_numpy()
+    later = np.arange(len(row)) - offsets[row] >= n_known[row]
+    assert later.sum() == len(futures) > 200
+    order = np.argsort(np.concatenate(number), kind="stable")
+    assert len(in_simulation) == 2
+    for density, parts in in_simulation.items():
+        read, *_ = density.candidates(codes, None, torch.from_numpy(row))
+        for one, steps in zip(read, zip(*parts, strict=True), strict=True):
+            assert_array_equal(np.concatenate(steps)[order], one[later])
+
+
+@torch.no_grad()
+def test_open_baskets_are_in_the_state():
+    """The state after an open basket is that of a history which it is a part of."""
+    model = LSTMEventModel(**SMALL).fit(log_of(with_gaps(0)).snapshots([600]))
+    events = with_gaps(1)
+    last = events.groupby("who")["day"].max().rename("at").reset_index()
+    X = log_of(events).attach(
+        last, customer="who", cutoff="at", allow_exact_matches=True
+    )
+    learned, table, array = model._learned.read(X, model)
+    before, baskets = split_open_baskets(learned, table, array.rows)
+    assert len(baskets.values) > 60
+    simulator = Simulator(model.net_, learned)
+    keys = row_keys(array, 0, count=False)
+    opened = simulator.at_next(before, keys, 1, False, baskets)
+    whole = learned.encode(table, array.rows)
+    rows = np.arange(len(whole))
+    whole, _ = simulator.at_cutoffs(whole, rows, simulator.observed(whole))
+    field = simulator.number_of("spend")
+    n_sources = len(simulator.module.fields[field].columns.own_sources)
+    for level in range(8):
+        levels = torch.full((len(rows), n_sources), level)
+        found = [one.copies[field].before(levels) for one in (opened, whole)]
+        for one, other in zip(*found, strict=True):
+            assert_array_equal(one, other)
