@@ -12,9 +12,11 @@ from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.event_model._number_codes import (
     NO_NUMBER,
     NO_UNITS,
+    bits_of_numbers,
     ratios,
     times_base,
 )
+from sklearn_seqcrm.event_model._number_sources import choose_sources
 from sklearn_seqcrm.event_model._numbers import NumberDensity
 from sklearn_seqcrm.event_model._simulate import Simulator, row_keys, split_open_baskets
 from sklearn_seqcrm.events import EventLog
@@ -127,6 +129,20 @@ def test_spend_is_price_times_pieces(fields):
     assert (off < most).mean() > 0.8
 
 
+def test_all_ratios_are_to_one_field():
+    """Half of the items are sold by the piece, the others by weight."""
+    events = shop(n=300)
+    rng = np.random.default_rng(0)
+    customer, item = events["who"].to_numpy(), events["item"].to_numpy()
+    units = rng.integers(1, 1000, (2, len(events)))
+    price = 1 + 7 * item
+    spend = np.where(item < 40, units[0], units[1]) * price
+    own = {name: ratios(spend, one) for name, one in zip("ab", units, strict=True)}
+    own[None] = bits_of_numbers(spend.astype("float64"))
+    sources = choose_sources(own, customer, {"item": item})
+    assert {source.base for source in sources} == {"a"}
+
+
 def test_single_pieces_need_no_ratio():
     """Spend is the price, which is a plainer source."""
     events = shop().assign(n=1.0)
@@ -201,6 +217,14 @@ def test_simulations_read_the_numbers_of_a_new_reading(moments):
         read, *_ = density.candidates(codes, None, torch.from_numpy(row))
         for one, steps in zip(read, zip(*parts, strict=True), strict=True):
             assert_array_equal(np.concatenate(steps)[order], one[later])
+        columns = density.columns
+        if columns.base.stop > columns.base.start:  # 0 or missing pieces have no ratio
+            has_none = codes[:, columns.base][:, 0] == NO_UNITS
+            sources = columns.own_sources + columns.usual_sources
+            is_ratio = [source.is_ratio for source in sources]
+            assert 0.1 < has_none.float().mean() < 0.3
+            assert (read.bits[has_none][:, is_ratio] == NO_NUMBER).all()
+            assert not (read.bits[~has_none][:, is_ratio] == NO_NUMBER).all()
 
 
 @torch.no_grad()

@@ -69,6 +69,12 @@ def orders(n=150, n_orders=6, n_items=60, seed=0):
     return pd.DataFrame({"who": who, "day": day, "item": item, "price": price[item]})
 
 
+def usual_of(model, data):
+    """Return the usual prices of encoded events."""
+    at = model._learned.number_columns["price"].usual
+    return usual_of_codes(torch.from_numpy(data.sources[0].events.codes[:, at]))
+
+
 def log_of(events):
     return EventLog(events, "who", "day", categorical=["item"], observed_until=900)
 
@@ -95,8 +101,9 @@ def test_the_first_order_of_an_item_has_its_price(model):
 def test_a_new_item_has_no_usual_price(model):
     new = orders(n=40, seed=1)
     new["item"] += 1000
-    scores = model.score_events(log_of(new).snapshots([900]))
-    assert scores["log_prob_price"].mean() < -3
+    X = log_of(new).snapshots([900])
+    assert not usual_of(model, model._read(X)).n_trials.any()
+    assert model.score_events(X)["log_prob_price"].mean() < -3
 
 
 def test_a_customer_is_no_evidence_for_the_own_price():
@@ -109,18 +116,26 @@ def test_a_customer_is_no_evidence_for_the_own_price():
     assert not any(source.is_usual for source in sources)
 
 
+def test_events_that_no_row_sees_do_not_count():
+    """Rows see the last 50 days before two cutoffs, not the days between."""
+    log = log_of(orders())
+    X = log.snapshots([100, 400], lookback=50)
+    model = LSTMEventModel(**SMALL).fit(X)
+    own = usual_of(model, model._start(X, is_continuation=True)[1])
+    day = orders()["day"]
+    seen = orders()[day.between(50, 99) | day.between(350, 399)]
+    # Of other customers: one at least has bought the item.
+    most = seen.groupby("item")["who"].size().max()
+    assert own.n_trials.max() <= most - 1
+
+
 @pytest.mark.parametrize("moments", [False, True])
 def test_training_hides_own_events(model, moments):
     """Encoded training rows have the prices of other customers, others all prices."""
     X = log_of(orders()).snapshots([900])
     model = LSTMEventModel(**SMALL, moments=moments).fit(X)
-    learned = model._learned
-    data = model._start(X, is_continuation=True)[1]
-    at = learned.number_columns["price"].usual
-    own = usual_of_codes(torch.from_numpy(data.sources[0].events.codes[:, at]))
-    everyone = usual_of_codes(
-        torch.from_numpy(model._read(X).sources[0].events.codes[:, at])
-    )
+    own = usual_of(model, model._start(X, is_continuation=True)[1])
+    everyone = usual_of(model, model._read(X))
     events = orders().sort_values(["who", "day"], kind="stable")
     of_item = events.groupby("item")["who"].transform("size")
     of_customer = events.groupby(["item", "who"])["who"].transform("size")
