@@ -8,6 +8,7 @@ import pytest
 import torch
 from numpy.testing import assert_array_equal
 
+from sklearn_seqcrm._ragged import ranges
 from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.event_model._number_codes import NO_NUMBER
 from sklearn_seqcrm.event_model._usual_numbers import UsualNumbers, usual_of_codes
@@ -121,12 +122,14 @@ def test_events_that_no_row_sees_do_not_count():
     log = log_of(orders())
     X = log.snapshots([100, 400], lookback=50)
     model = LSTMEventModel(**SMALL).fit(X)
-    own = usual_of(model, model._start(X, is_continuation=True)[1])
+    data = model._start(X, is_continuation=True)[1]
+    index, _ = ranges(data.sources[0].events.start, data.sources[0].events.stop)
+    n_trials = usual_of(model, data).n_trials[index]
     day = orders()["day"]
     seen = orders()[day.between(50, 99) | day.between(350, 399)]
+    assert len(n_trials) == len(seen)
     # Of other customers: one at least has bought the item.
-    most = seen.groupby("item")["who"].size().max()
-    assert own.n_trials.max() <= most - 1
+    assert n_trials.max() == seen.groupby("item").size().max() - 1
 
 
 @pytest.mark.parametrize("moments", [False, True])
