@@ -26,7 +26,6 @@ from sklearn.compose import ColumnTransformer
 
 from sklearn_seqcrm._columns import ColumnRoles, Table
 from sklearn_seqcrm._encoding import (
-    FIRST_LEVEL,
     EncodedLog,
     EventEncoder,
     encode_rows,
@@ -53,9 +52,6 @@ from sklearn_seqcrm.event_model._fields import FieldDensity
 from sklearn_seqcrm.event_model._interarrival import TIE, InterarrivalGrid
 from sklearn_seqcrm.event_model._levels import LevelDensity, LevelField
 from sklearn_seqcrm.event_model._number_codes import (
-    N_CODES,
-    NO_LEVEL,
-    bits_of_codes,
     codes_of_bits,
     ratios,
 )
@@ -64,12 +60,10 @@ from sklearn_seqcrm.event_model._numbers import (
     NumberColumns,
     NumberDensity,
     NumberField,
-    SourceColumn,
 )
+from sklearn_seqcrm.event_model._source_columns import SourceColumns
 from sklearn_seqcrm.event_model._usual_numbers import (
-    N_USUAL_CODES,
     NO_CUSTOMER,
-    UsualNumbers,
 )
 from sklearn_seqcrm.events import HistoryArray
 
@@ -161,36 +155,13 @@ class LearnedEvents:
     def number_columns(self) -> dict[str, NumberColumns]:
         """Columns of the channels and codes that have the numbers of fields."""
         layout, levels = self.encoder.layout, self.level_columns
-        end = len(layout.codes) + len(levels)
+        first = len(layout.codes) + len(levels)
         found = {}
         for name, field in self.number_fields.items():
-            own, usual = (
-                tuple(
-                    SourceColumn(
-                        None if one.field is None else levels[one.field],
-                        one.base is not None,
-                    )
-                    for one in field.sources
-                    if one.is_usual == is_usual
-                )
-                for is_usual in (False, True)
-            )
-            has_base, has_sources = field.base is not None, bool(field.sources)
-            sizes = [
-                has_base,
-                N_USUAL_CODES * len(usual),
-                N_CODES * has_sources,
-                N_CODES * has_base,
-            ]
-            ends = end + np.cumsum([0, *sizes])
-            found[name] = NumberColumns(
-                [at for at in layout.of_fields[name] if isinstance(at, int)],
-                self.blocks.targets[name],
-                *map(slice, ends[:-1].tolist(), ends[1:].tolist()),
-                own,
-                usual,
-            )
-            end = int(ends[-1])
+            channels = [at for at in layout.of_fields[name] if isinstance(at, int)]
+            copied = SourceColumns.of(field.sources, levels, first)
+            found[name] = NumberColumns(channels, self.blocks.targets[name], copied)
+            first = copied.own.stop
         return found
 
     def densities(
@@ -240,7 +211,7 @@ class LearnedEvents:
         channels, codes = self.encoder.layout.empty(n_events)
         n_more = len(self.level_fields)
         for columns in self.number_columns.values():
-            n_more += columns.own.stop - columns.before.start
+            n_more += columns.copied.own.stop - columns.copied.before.start
         return channels, np.column_stack(
             [codes, np.empty((n_events, n_more), codes.dtype)]
         )
@@ -320,7 +291,8 @@ class LearnedEvents:
             customer = np.full(len(times), NO_CUSTOMER)
             visible, _ = ranges(start, stop)
             customer[visible] = segment_numbers(offsets)[visible]
-            self._hide_own_numbers(codes, customer)
+            for at in self.number_columns.values():
+                at.copied.hide_own_numbers(codes, customer)
         events = HistorySource(
             channels=np.concatenate(parts, axis=1),
             codes=codes,
@@ -360,8 +332,8 @@ class LearnedEvents:
         if field.base is not None:
             base = self.number_fields[field.base].units(columns[field.base], times)
             found.append(base[:, None].astype("int32"))
-        sources = self.number_columns[name].usual_sources
-        levels = (_levels_in(codes, source) for source in sources)
+        sources = self.number_columns[name].copied.usual_sources
+        levels = (source.levels(codes) for source in sources)
         found += [one.codes() for one in field.usual_numbers(levels)]
         return np.concatenate(found, axis=1)
 
@@ -381,21 +353,6 @@ class LearnedEvents:
         base = self.number_fields[field.base].units(columns[field.base], times)
         ratio = ratios(field.units(columns[name], times), base)
         return np.column_stack([own, codes_of_bits(ratio)])
-
-    def _hide_own_numbers(self, codes: np.ndarray, customer: np.ndarray) -> None:
-        """Write usual numbers of other customers among events into their codes.
-
-        `customer`, of shape (n,), is `NO_CUSTOMER` for events that no row sees.
-        """
-        for columns in self.number_columns.values():
-            first = columns.usual.start
-            for source in columns.usual_sources:
-                at = columns.ratio if source.is_ratio else columns.bits
-                own = bits_of_codes(torch.from_numpy(codes[:, at])).numpy()
-                level = _levels_in(codes, source)
-                usual = UsualNumbers.of_other_customers(own, level, customer)
-                codes[:, first : first + N_USUAL_CODES] = usual.codes()
-                first += N_USUAL_CODES
 
     def _encode_statics(self, table: Table) -> np.ndarray:
         """Return the statics of rows as numbers, shape (n, S), float32."""
@@ -427,12 +384,6 @@ class LearnedEvents:
         joined = join_moments(own, begin, end, spec)
         assert joined.views is not None
         return replace(joined, views=replace(joined.views, events=events))
-
-
-def _levels_in(codes: np.ndarray, source: SourceColumn) -> np.ndarray:
-    """Return the levels of events for a source, (n,), int64; -1 for none."""
-    level = codes[:, source.level].astype("int64") - FIRST_LEVEL
-    return level.clip(NO_LEVEL)
 
 
 def select_raw(roles: ColumnRoles, X: Any, estimator: Any) -> Table:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_seqcrm._encoding import FIRST_LEVEL, NumericField
+from sklearn_seqcrm._encoding import NumericField
 from sklearn_seqcrm._recurrent.data import HistorySource
 from sklearn_seqcrm._recurrent.network import new_linear
 from sklearn_seqcrm._store import Clock, Column, ScalarType
@@ -32,7 +32,6 @@ from sklearn_seqcrm.event_model._number_codes import (
     NO_LEVEL,
     NO_NUMBER,
     NO_UNITS,
-    bits_of_codes,
     bits_of_numbers,
     ratios,
     times_base,
@@ -40,7 +39,8 @@ from sklearn_seqcrm.event_model._number_codes import (
 from sklearn_seqcrm.event_model._number_sources import NumberSource, choose_sources
 from sklearn_seqcrm.event_model._number_state import NumberState, ObservedNumbers
 from sklearn_seqcrm.event_model._path_draws import PathDraws, draw_logits, pick
-from sklearn_seqcrm.event_model._usual_numbers import UsualNumbers, usual_of_codes
+from sklearn_seqcrm.event_model._source_columns import SourceColumns
+from sklearn_seqcrm.event_model._usual_numbers import UsualNumbers
 
 # Values with at least this share of the events are atoms, at most this many of the most
 # frequent: one piece, free delivery, the price of a subscription.
@@ -83,37 +83,13 @@ class DrawnNumbers(NamedTuple):
     ratio: Tensor
 
 
-class SourceColumn(NamedTuple):
-    """What a source needs of encoded events."""
-
-    level: int | None  # column of the codes that has their levels; None: any will do
-    is_ratio: bool
-
-
 class NumberColumns(NamedTuple):
     """Where encoded events have the numbers of a field."""
 
     # Channels of the scaled number, and of a mark of missing ones if there are any.
     channels: list[int]
     targets: slice  # channels that have `NumberField.targets`
-    # Codes of sources, if there are any: the number of `NumberField.base` in units, and
-    # usual numbers, both before the number; the number and its ratio to the base.
-    base: slice
-    usual: slice
-    bits: slice
-    ratio: slice
-    own_sources: tuple[SourceColumn, ...]  # of the customer's own numbers
-    usual_sources: tuple[SourceColumn, ...]
-
-    @property
-    def before(self) -> slice:
-        """Codes that precede the number: `base` and `usual`."""
-        return slice(self.base.start, self.usual.stop)
-
-    @property
-    def own(self) -> slice:
-        """Codes of the number: `bits` and `ratio`."""
-        return slice(self.bits.start, self.ratio.stop)
+    copied: SourceColumns  # codes, if the field has sources of earlier numbers
 
 
 class NumberDensity(MixtureDensity, FieldDensity):
@@ -171,52 +147,22 @@ class NumberDensity(MixtureDensity, FieldDensity):
         """Return the cell and the atom of the numbers, shape (n, 3)."""
         return values[:, self.columns.targets]
 
-    def own_numbers(
-        self, codes: Tensor, sources: tuple[SourceColumn, ...]
-    ) -> tuple[Tensor, Tensor]:
-        """Return the numbers of events as S sources have them, and their levels.
-
-        Both have the shape (n, S), int64; levels are -1 for none.
-        """
-        own = codes.new_zeros((len(codes), len(sources)), dtype=torch.int64)
-        levels = torch.zeros_like(own)
-        for k, source in enumerate(sources):
-            at = self.columns.ratio if source.is_ratio else self.columns.bits
-            own[:, k] = bits_of_codes(codes[:, at])
-            if source.level is not None:
-                levels[:, k] = (codes[:, source.level] - FIRST_LEVEL).clamp(NO_LEVEL)
-        return own, levels
-
     def candidates(
         self, codes: Tensor, is_tie: Tensor, row: Tensor
     ) -> tuple[EarlierNumbers, Tensor, Tensor] | None:
         """Return parameters of `EarlierNumberGates.log_prob`; see `FieldDensity`."""
         if self.gates is None:
             return None
-        own, levels = self.own_numbers(codes, self.columns.own_sources)
-        usual, _ = self.own_numbers(codes, self.columns.usual_sources)
-        earlier = EarlierNumbers.before(own, levels, row)
-        is_known = bits_of_codes(codes[:, self.columns.bits]) != NO_NUMBER
-        return self.all_sources(earlier, codes), torch.cat([own, usual], 1), is_known
-
-    def all_sources(self, earlier: EarlierNumbers, codes: Tensor) -> EarlierNumbers:
-        """Return earlier numbers of all sources, given the customer's own ones.
-
-        There are no ratios where the base is missing.
-        """
-        found = earlier.and_more(usual_of_codes(codes[:, self.columns.usual]))
-        sources = self.columns.own_sources + self.columns.usual_sources
-        if not any(source.is_ratio for source in sources):
-            return found
-        is_ratio = codes.new_tensor([source.is_ratio for source in sources]).bool()
-        is_none = (codes[:, self.columns.base] == NO_UNITS) & is_ratio
-        return found._replace(bits=found.bits.masked_fill(is_none, NO_NUMBER))
+        copied = self.columns.copied
+        own = EarlierNumbers.before(*copied.own_numbers(codes), row)
+        earlier = copied.with_usual(own, codes)
+        return earlier, copied.numbers(codes), copied.are_known(codes)
 
     def log_prob(
         self,
         context: Tensor,
         target: Tensor,
-        candidates: tuple[EarlierNumbers, Tensor] | None = None,
+        candidates: tuple[EarlierNumbers, Tensor, Tensor] | None = None,
         is_tie: Tensor | None = None,
     ) -> Tensor:
         """Return the log probability of `NumberField.targets`, shape (n,)."""
@@ -241,23 +187,23 @@ class NumberDensity(MixtureDensity, FieldDensity):
             drawn = self._draw_new(context, draws)
             nothing = torch.full_like(drawn[0], NO_NUMBER)
             return DrawnNumbers(*drawn, nothing, nothing)
-        sources = self.columns.own_sources + self.columns.usual_sources
-        _, levels = self.own_numbers(codes, self.columns.own_sources)
+        copied = self.columns.copied
+        _, levels = copied.own_numbers(codes)
         own = EarlierNumbers.none(levels) if state is None else state.before(levels)
-        earlier = self.all_sources(own, codes)
+        earlier = copied.with_usual(own, codes)
         # 0 is missing, 1 a new number, and 2 + s an earlier one from the source s.
         source = draw_logits(self.gates.log_gates(context, earlier), draws)
         new = (source == 1).nonzero()[:, 0]
         drawn = self._draw_new(context[new], draws.take(new))
         atom = torch.where(source == 0, _MISSING, NO_ATOM).index_put_((new,), drawn[0])
         scaled = torch.zeros_like(context[:, 0]).index_put_((new,), drawn[1])
-        bits = pick(earlier.bits, (source - 2).clamp(min=0))
-        ratios = [False, False, *(one.is_ratio for one in sources)]
-        is_ratio = torch.tensor(ratios, device=bits.device)[source]
+        is_copy, copy = source >= 2, (source - 2).clamp(min=0)
+        is_ratio = is_copy & copied.are_ratios(source.device)[copy]
+        bits = pick(earlier.bits, copy)
         return DrawnNumbers(
             atom,
             scaled,
-            bits.masked_fill((source < 2) | is_ratio, NO_NUMBER),
+            bits.masked_fill(~is_copy | is_ratio, NO_NUMBER),
             bits.masked_fill(~is_ratio, NO_NUMBER),
         )
 
@@ -267,16 +213,15 @@ class NumberDensity(MixtureDensity, FieldDensity):
 
     def append(self, state: NumberState, codes: Tensor) -> NumberState:
         """Return the state after one more event; see `FieldDensity.append`."""
-        return state.append(*self.own_numbers(codes, self.columns.own_sources))
+        return state.append(*self.columns.copied.own_numbers(codes))
 
     def observed(
         self, source: HistorySource, is_tie: np.ndarray, n_levels: int
     ) -> ObservedNumbers | None:
         """Return the numbers of rows; see `FieldDensity.observed`."""
-        if self.gates is None or not self.columns.own_sources:
+        if self.gates is None or not self.columns.copied.own_sources:
             return None
-        codes = torch.from_numpy(source.codes)
-        own = self.own_numbers(codes, self.columns.own_sources)
+        own = self.columns.copied.own_numbers(torch.from_numpy(source.codes))
         return ObservedNumbers.of(source, *own, self.output.weight.device)
 
     def write(
@@ -387,8 +332,8 @@ class NumberField(LearnedField):
         ):
             return self
         units = self.units(column, events.times)
-        kinds = {base: ratios(units, own) for base, own in bases.items()}
-        own = {None: bits_of_numbers(numbers), **kinds}
+        own: dict[str | None, np.ndarray] = {None: bits_of_numbers(numbers)}
+        own.update({name: ratios(units, base) for name, base in bases.items()})
         sources = choose_sources(own, events.customer, levels)
         usual = []
         for source in sources:

@@ -431,7 +431,7 @@ class Simulator:
             at = learned.number_columns.get(name)
             if at is not None:
                 before = learned.codes_before(name, columns, paths.times, codes)
-                codes[:, at.before] = before
+                codes[:, at.copied.before] = before
             if draw is not None and name in draw:
                 drawn = draw[name](FieldContext(own_context, p_applies))
             elif i == 0 and until is not None and learned.applies is not None:
@@ -451,7 +451,8 @@ class Simulator:
                 applies = learned.applies[own]
             columns[name] = column
             if at is not None:
-                codes[:, at.own] = learned.codes_of_number(name, columns, paths.times)
+                number = learned.codes_of_number(name, columns, paths.times)
+                codes[:, at.copied.own] = number
             if i < len(learned.fields) - 1:
                 context = context + density.embed(self.moved(own))
         of_until = FieldContext(torch.relu(context), p_applies)

@@ -31,6 +31,7 @@ from sklearn_seqcrm.event_model._numbers import (
     NumberDensity,
     NumberField,
 )
+from sklearn_seqcrm.event_model._source_columns import SourceColumns
 from tests.event_model.draws import seeded_draws
 
 N_DRAWS = 20_000
@@ -38,8 +39,7 @@ N_DRAWS = 20_000
 SHARE = 5 * 0.5 / np.sqrt(N_DRAWS)
 CLOCK = Clock("int64")
 # Columns of the number and of its targets; no earlier numbers.
-NOWHERE = slice(0, 0)
-NUMBERS = NumberColumns([0, 1], slice(0, 3), *[NOWHERE] * 4, (), ()), False
+NUMBERS = NumberColumns([0, 1], slice(0, 3), SourceColumns.of([], {}, 0)), False
 
 
 def generator(seed=0):

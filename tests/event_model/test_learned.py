@@ -88,8 +88,8 @@ def number_field(column, times=None, clock=None):
 def column_of(field, atom, scaled, times):
     """Values of drawn atoms and numbers, of events that all have the field."""
     drawn = torch.from_numpy(atom), torch.from_numpy(scaled)
-    earlier = torch.full((len(atom),), NO_NUMBER)
-    return field.column((*drawn, earlier), np.ones(len(atom), bool), times)
+    nothing = torch.full((len(atom),), NO_NUMBER)
+    return field.column((*drawn, nothing, nothing), np.ones(len(atom), bool), times)
 
 
 def test_numbers_there_and_back():

@@ -17,8 +17,8 @@ from sklearn_seqcrm.event_model._number_codes import (
     times_base,
 )
 from sklearn_seqcrm.event_model._number_sources import choose_sources
-from sklearn_seqcrm.event_model._numbers import NumberDensity
 from sklearn_seqcrm.event_model._simulate import Simulator, row_keys, split_open_baskets
+from sklearn_seqcrm.event_model._source_columns import SourceColumns
 from sklearn_seqcrm.events import EventLog
 
 SMALL = {"hidden_size": 8, "max_epochs": 4, "random_state": 0}
@@ -170,14 +170,14 @@ def with_gaps(seed, n=60):
 
 def readings_of_sources(patch):
     """Keep the earlier numbers that densities read, one list for each density."""
-    found, original = {}, NumberDensity.all_sources
+    found, original = {}, SourceColumns.with_usual
 
     def kept(self, earlier, codes):
         both = original(self, earlier, codes)
-        found.setdefault(self, []).append([one.numpy() for one in both])
+        found.setdefault(self.bits.start, []).append([one.numpy() for one in both])
         return both
 
-    patch.setattr(NumberDensity, "all_sources", kept)
+    patch.setattr(SourceColumns, "with_usual", kept)
     return found
 
 
@@ -213,15 +213,15 @@ def test_simulations_read_the_numbers_of_a_new_reading(moments):
     assert later.sum() == len(futures) > 200
     order = np.argsort(np.concatenate(number), kind="stable")
     assert len(in_simulation) == 2
-    for density, parts in in_simulation.items():
+    for density in model.net_.module_.fields[1:]:
         read, *_ = density.candidates(codes, None, torch.from_numpy(row))
+        columns = density.columns.copied
+        parts = in_simulation[columns.bits.start]
         for one, steps in zip(read, zip(*parts, strict=True), strict=True):
             assert_array_equal(np.concatenate(steps)[order], one[later])
-        columns = density.columns
         if columns.base.stop > columns.base.start:  # 0 or missing pieces have no ratio
             has_none = codes[:, columns.base][:, 0] == NO_UNITS
-            sources = columns.own_sources + columns.usual_sources
-            is_ratio = [source.is_ratio for source in sources]
+            is_ratio = [source.is_ratio for source in columns.sources]
             assert 0.1 < has_none.float().mean() < 0.3
             assert (read.bits[has_none][:, is_ratio] == NO_NUMBER).all()
             assert not (read.bits[~has_none][:, is_ratio] == NO_NUMBER).all()
@@ -246,7 +246,7 @@ def test_open_baskets_are_in_the_state():
     rows = np.arange(len(whole))
     whole, _ = simulator.at_cutoffs(whole, rows, simulator.observed(whole))
     field = simulator.number_of("spend")
-    n_sources = len(simulator.module.fields[field].columns.own_sources)
+    n_sources = len(simulator.module.fields[field].columns.copied.own_sources)
     for level in range(8):
         levels = torch.full((len(rows), n_sources), level)
         found = [one.copies[field].before(levels) for one in (opened, whole)]

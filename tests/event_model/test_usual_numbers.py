@@ -72,7 +72,7 @@ def orders(n=150, n_orders=6, n_items=60, seed=0):
 
 def usual_of(model, data):
     """Return the usual prices of encoded events."""
-    at = model._learned.number_columns["price"].usual
+    at = model._learned.number_columns["price"].copied.usual
     return usual_of_codes(torch.from_numpy(data.sources[0].events.codes[:, at]))
 
 
