@@ -213,8 +213,10 @@ class LSTMEventModel(RecommendingEventModel):
     - A numeric field is missing, one of up to 32 frequent values, or a mixture of
       normals on the symlog axis, whose likelihood is the probability of the numbers
       that round to the value. Datetimes are days after the event. Where training
-      numbers recur, it may also be the customer's last number, or the last one at an
-      event with the same level of a field before it in the log, such as the product.
+      numbers recur, it may also be the customer's last number, the last one at an event
+      with the same level of a field before it in the log, such as the product, or the
+      usual one of other customers at this level; or it has the ratio of these to a
+      number before it: the price of the product, times the number of pieces.
     - In merged logs, a field that the kind of event does not have is missing with
       certainty.
 
@@ -226,9 +228,9 @@ class LSTMEventModel(RecommendingEventModel):
     to all events, they should not count events but describe the customer: country, age
     or source.
 
-    **Limits.** Simulated numbers lie within their range in training, unless a customer
-    had them before, and a path with more than twice the events that any customer had in
-    so long a time ends with a warning. No input grows with time, so that simulations
+    **Limits.** Simulated numbers lie within their range in training, unless they are
+    earlier ones or follow from ratios. A path with more than twice the events that any
+    customer had in so long a time ends with a warning. No input grows with time, so that simulations
     can be longer than training histories; but effects absent from training, such as the
     end of a contract, or a season where the record is shorter than two years, are not
     simulated.
