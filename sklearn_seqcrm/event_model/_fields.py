@@ -25,6 +25,9 @@ class TrainingEvents(NamedTuple):
     # (n,), int64: number of the moment of each, ascending; no two customers share one.
     moment: np.ndarray
     customer: np.ndarray  # (n,), int64: number of the customer of each, ascending
+    # (n,), int64: number of the row of each, ascending: a customer may have several,
+    # which see other events.
+    row: np.ndarray
 
 
 class FieldDensity(nn.Module, ABC):

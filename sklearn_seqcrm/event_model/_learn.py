@@ -73,7 +73,8 @@ def learn_events(
         grid.unit,
     )
     grid = grid._replace(rate_prior=prior)
-    events = TrainingEvents(times, moment, segment_numbers(offsets))
+    row = segment_numbers(offsets)
+    events = TrainingEvents(times, moment, rows.codes[row].astype("int64"), row)
     fields, applies = _learn_fields(raw, encoder, index, events, estimator)
     shuffles_lines = encoder.layout.moments is not None and is_order_random(
         _values_of_lines(raw, fields, index), moment

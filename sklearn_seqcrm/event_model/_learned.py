@@ -259,8 +259,7 @@ class LearnedEvents:
         by default its own. The source has the channels of `blocks`, and codes followed
         by the levels of categorical fields and the numbers of `number_columns`.
         `split_static` splits the statics into statics, rate, weighted waiting time and
-        censoring time. If `is_training`, usual numbers are those of other customers
-        among the rows.
+        censoring time. If `is_training`, usual numbers are those of other customers.
         """
         [column] = table.histories
         encoded = encode_rows(self.encoder, rows, column)
@@ -291,8 +290,9 @@ class LearnedEvents:
             customer = np.full(len(times), NO_CUSTOMER)
             visible, _ = ranges(start, stop)
             customer[visible] = segment_numbers(offsets)[visible]
-            for at in self.number_columns.values():
-                at.copied.hide_own_numbers(codes, customer)
+            for name, field in self.number_fields.items():
+                copied = self.number_columns[name].copied
+                copied.hide_own_numbers(codes, field.usual, customer)
         events = HistorySource(
             channels=np.concatenate(parts, axis=1),
             codes=codes,
@@ -334,7 +334,8 @@ class LearnedEvents:
             found.append(base[:, None].astype("int32"))
         sources = self.number_columns[name].copied.usual_sources
         levels = (source.levels(codes) for source in sources)
-        found += [one.codes() for one in field.usual_numbers(levels)]
+        for usual, level in zip(field.usual, levels, strict=True):
+            found.append(usual.usual(level.astype("int64")).codes())
         return np.concatenate(found, axis=1)
 
     def codes_of_number(

@@ -405,7 +405,7 @@ def repeat_purchase_lift(
     """
     is_level = levels >= FIRST_LEVEL
     levels = levels[is_level]
-    moment, customer = events.moment[is_level], events.customer[is_level]
+    moment, customer = events.moment[is_level], events.row[is_level]
     # Moments in which an event has a level, numbered from 0 on.
     is_moment = is_run_start(moment)
     moment_index = np.cumsum(is_moment) - 1

@@ -57,9 +57,9 @@ class LSTMEventModel(RecommendingEventModel):
         Number of components of each mixture: of interarrival times and of each numeric
         field.
     copies : bool, default=True
-        Whether values may be copied from the customer's history: products that are
-        bought again, amounts that are paid again. The next level of a categorical field
-        may then also be drawn by its popularity with all customers.
+        Whether values may be copied: products that the customer buys again, amounts
+        that are paid again, prices that other customers pay. The next level of a
+        categorical field may then also be drawn by its popularity with all customers.
     min_frequency : int, float or None, default=None
         Levels of a categorical field with fewer training events than this, or a smaller
         share of them if it is a float, share one code in the softmax and the embedding.
@@ -230,10 +230,10 @@ class LSTMEventModel(RecommendingEventModel):
 
     **Limits.** Simulated numbers lie within their range in training, unless they are
     earlier ones or follow from ratios. A path with more than twice the events that any
-    customer had in so long a time ends with a warning. No input grows with time, so that simulations
-    can be longer than training histories; but effects absent from training, such as the
-    end of a contract, or a season where the record is shorter than two years, are not
-    simulated.
+    customer had in so long a time ends with a warning. No input grows with time, so
+    that simulations can be longer than training histories; but effects absent from
+    training, such as the end of a contract, or a season where the record is shorter
+    than two years, are not simulated.
 
     References
     ----------

@@ -19,11 +19,6 @@ N_CODES = 2  # integers of 32 bits that a number takes
 _LOW = 2**32 - 1
 
 
-def codes_of_numbers(numbers: np.ndarray) -> np.ndarray:
-    """Return the bits of float64 numbers, shape (n, 2), int32; not finite: missing."""
-    return codes_of_bits(bits_of_numbers(numbers))
-
-
 def bits_of_numbers(numbers: np.ndarray) -> np.ndarray:
     """Return the bits of float64 numbers, shape (n,), int64; not finite: missing."""
     # -0.0 is equal to 0.0.
@@ -52,7 +47,15 @@ def ratios(units: np.ndarray, base: np.ndarray) -> np.ndarray:
     return np.where(exists, (units // divisor << 32) + over // divisor, NO_NUMBER)
 
 
-def times_base(ratio: np.ndarray, base: np.ndarray) -> np.ndarray:
-    """Return ratios times numbers in units, shape (n,), float64: whole units."""
-    numerator, denominator = ratio >> 32, ratio & _LOW
-    return np.round(numerator.astype("float64") * base / denominator)
+def times_base(ratio: Tensor, base: Tensor) -> Tensor:
+    """Return ratios times numbers in units, both (n,), int64, in units.
+
+    They are `NO_UNITS` if a ratio or a number is missing, and where the product is no
+    whole number or 2^31 or larger in size.
+    """
+    exists = (ratio != NO_NUMBER) & (base != NO_UNITS)
+    numerator = (ratio >> 32) * base
+    denominator = (ratio & _LOW).clamp(min=1)
+    units = torch.div(numerator, denominator, rounding_mode="floor")
+    exists &= (units * denominator == numerator) & (units.abs() < -NO_UNITS)
+    return torch.where(exists, units, NO_UNITS)

@@ -8,18 +8,15 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from sklearn_seqcrm.event_model._earlier_numbers import (
-    previous_numbers,
-)
-from sklearn_seqcrm.event_model._number_codes import (
-    NO_NUMBER,
-)
-from sklearn_seqcrm.event_model._usual_numbers import UsualNumbers
+from sklearn_seqcrm.event_model._earlier_numbers import previous_numbers
+from sklearn_seqcrm.event_model._fields import TrainingEvents
+from sklearn_seqcrm.event_model._number_codes import NO_NUMBER, NO_UNITS, times_base
+from sklearn_seqcrm.event_model._usual_numbers import LevelNumbers
 
 # A source is of use if it has at least this share of the numbers beyond what chance
 # gives, and this number of them.
 _LEAST_SHARE, _LEAST_EVENTS = 0.01, 10
-_MOST_EVENTS = 200_000  # of some of the customers, if there are more
+_MOST_EVENTS = 200_000  # about as many are looked at
 
 
 class NumberSource(NamedTuple):
@@ -38,68 +35,95 @@ class NumberSource(NamedTuple):
 
 
 def choose_sources(
-    own: Mapping[str | None, np.ndarray],
-    customer: np.ndarray,
+    numbers: Mapping[str | None, np.ndarray],
+    units: np.ndarray,
+    bases: Mapping[str, np.ndarray],
+    events: TrainingEvents,
     levels: Mapping[str, np.ndarray],
 ) -> tuple[NumberSource, ...]:
-    """Return the sources that have the numbers of training events.
+    """Return the sources that have the numbers of n training events.
 
-    `own`, of shape (n,), int64, has the bits of the numbers of the events, under None,
-    and their ratios to fields that are predicted before, `NO_NUMBER` for none.
-    `customer`, (n,), int64, ascending, are the customers, and `levels` has the level of
-    each event in fields that are predicted before, -1 for none.
+    `numbers`, of shape (n,), int64, has the bits of the numbers, under None, and their
+    ratios to fields that are predicted before, `NO_NUMBER` for none; `units` and
+    `bases`, (n,), int64, are the numbers and those of these fields in units. `levels`
+    has the level of each event in fields that are predicted before, -1 for none.
 
     Sources are added as long as one has 1% of the numbers, and ten of them, beyond
     those that other sources have and beyond the frequency of the numbers: if most
-    orders are of one piece, the last number is often equal by chance. Ratios are to one
-    field. Usual numbers come last. Of very many events, some of the customers are
-    looked at.
+    orders are of one piece, the last number is often equal by chance. With a usual
+    number comes the customer's own one at the same level, which is right sooner if
+    prices change. Ratios are to one field. Usual numbers come last.
     """
-    step = 1 + len(customer) // _MOST_EVENTS
-    known = np.flatnonzero((own[None] != NO_NUMBER) & (customer % step == 0))
+    some = np.flatnonzero(_of_some_customers(events.customer))
+    known = some[numbers[None][some] != NO_NUMBER]
     if not len(known):
         return ()
-    customer = customer[known]
+    row, customer = events.row[known], events.customer[known]
     levels = {name: level[known] for name, level in levels.items()}
-    equal, gain = {}, {}
-    for base, numbers in own.items():
-        bits = numbers[known]
-        values, counts = np.unique(bits, return_counts=True)
-        for field, is_usual, earlier in _earlier(bits, customer, levels):
-            exists = (earlier != NO_NUMBER) & (bits != NO_NUMBER)
-            if not exists.any():
+    right, gain = {}, {}
+    for base, of_base in numbers.items():
+        bits = of_base[known]
+        by_number = bits if base is None else units[known]
+        values, counts = np.unique(by_number, return_counts=True)
+        for field, is_usual, earlier in _earlier(bits, row, customer, levels):
+            number = earlier
+            if base is not None:
+                parts = map(torch.from_numpy, (earlier, bases[base][known]))
+                number = times_base(*parts).numpy()
+            exists = np.flatnonzero(number != (NO_NUMBER if base is None else NO_UNITS))
+            if not len(exists):
                 continue
-            right = exists & (earlier == bits)
-            share = float(right.sum() / exists.sum())
+            is_right = np.zeros(len(bits), dtype=bool)
+            is_right[exists] = earlier[exists] == bits[exists]
+            share = float(is_right.sum() / len(exists))
             source = NumberSource(field, is_usual, base, share)
-            at = np.searchsorted(values, earlier[exists])
-            equal[source], gain[source] = right, right.astype("float64")
-            gain[source][exists] -= counts[at] / len(bits)
+            at = np.searchsorted(values, number[exists]).clip(max=len(values) - 1)
+            is_value = values[at] == number[exists]
+            right[source], gain[source] = is_right, is_right.astype("float64")
+            gain[source][exists] -= is_value * counts[at] / len(bits)
     is_left, chosen = np.ones(len(known), dtype=bool), []
     least = max(_LEAST_SHARE * len(known), _LEAST_EVENTS)
     while gain:
         best = max(gain, key=lambda source: gain[source][is_left].sum())
         if gain[best][is_left].sum() < least:
             break
-        chosen.append(best)
-        is_left &= ~equal[best]
-        del gain[best]
+        own = [
+            one
+            for one in gain
+            if best.is_usual and one[:3] == (best.field, False, best.base)
+        ]
+        for source in [best, *own]:
+            chosen.append(source)
+            is_left &= ~right[source]
+            del gain[source]
         if best.base is not None:
             gain = {one: x for one, x in gain.items() if one.base in (None, best.base)}
     return tuple(sorted(chosen, key=lambda source: source.is_usual))
 
 
+def _of_some_customers(customer: np.ndarray) -> np.ndarray:
+    """Return which events to look at, (n,), bool: of random customers, if many."""
+    _, number, counts = np.unique(customer, return_inverse=True, return_counts=True)
+    order = np.random.default_rng(0).permutation(len(counts))
+    n_before = np.cumsum(counts[order]) - counts[order]
+    is_one = np.zeros(len(counts), dtype=bool)
+    is_one[order] = n_before < _MOST_EVENTS
+    return is_one[number]
+
+
 def _earlier(
-    bits: np.ndarray, customer: np.ndarray, levels: Mapping[str, np.ndarray]
+    bits: np.ndarray,
+    row: np.ndarray,
+    customer: np.ndarray,
+    levels: Mapping[str, np.ndarray],
 ) -> Iterator[tuple[str | None, bool, np.ndarray]]:
     """Yield field, kind and numbers, of shape (n,), of each possible source."""
-    row = torch.from_numpy(customer)
-    is_known = torch.from_numpy(bits != NO_NUMBER)
-    keys: dict[str | None, np.ndarray] = {None: np.zeros_like(customer)}
+    rows, is_known = torch.from_numpy(row), torch.from_numpy(bits != NO_NUMBER)
+    keys: dict[str | None, np.ndarray] = {None: np.zeros_like(row)}
     keys.update(levels)
     for field, key in keys.items():
-        previous = previous_numbers(row, torch.from_numpy(key), is_known).numpy()
+        previous = previous_numbers(rows, torch.from_numpy(key), is_known).numpy()
         yield field, False, np.where(previous < 0, NO_NUMBER, bits[previous])
     for field, key in levels.items():
-        usual = UsualNumbers.of_other_customers(bits, key, customer)
-        yield field, True, usual.bits
+        numbers = LevelNumbers.of(bits, key)
+        yield field, True, numbers.usual_of_others(bits, key, customer).bits

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -29,7 +28,6 @@ from sklearn_seqcrm.event_model._mixtures import (
     start_of_components,
 )
 from sklearn_seqcrm.event_model._number_codes import (
-    NO_LEVEL,
     NO_NUMBER,
     NO_UNITS,
     bits_of_numbers,
@@ -40,7 +38,7 @@ from sklearn_seqcrm.event_model._number_sources import NumberSource, choose_sour
 from sklearn_seqcrm.event_model._number_state import NumberState, ObservedNumbers
 from sklearn_seqcrm.event_model._path_draws import PathDraws, draw_logits, pick
 from sklearn_seqcrm.event_model._source_columns import SourceColumns
-from sklearn_seqcrm.event_model._usual_numbers import UsualNumbers
+from sklearn_seqcrm.event_model._usual_numbers import LevelNumbers
 
 # Values with at least this share of the events are atoms, at most this many of the most
 # frequent: one piece, free delivery, the price of a subscription.
@@ -259,8 +257,8 @@ class NumberField(LearnedField):
     # Whether some numbers are no atoms. If False, only atoms are drawn.
     some_others: bool
     sources: tuple[NumberSource, ...] = ()  # earlier numbers that are copied
-    # Usual numbers of the levels of training, for each source of them.
-    usual: tuple[UsualNumbers, ...] = ()
+    # Numbers of the levels in training, for each source of usual ones.
+    usual: tuple[LevelNumbers, ...] = ()
 
     @classmethod
     def learn(
@@ -323,25 +321,23 @@ class NumberField(LearnedField):
         `levels` are those of `choose_sources`, and `bases` the numbers of fields that
         are predicted before, in units.
         """
-        numbers = self._numbers(column, events.times)
+        own = self._numbers(column, events.times)
         # Datetimes may be rounded at other times of day: such numbers do not recur.
-        others = np.roll(numbers, 1)
+        others = np.roll(own, 1)
         drawn = Column(self._values(others, events.times))
         if not np.array_equal(
             self._numbers(drawn, events.times), others, equal_nan=True
         ):
             return self
+        numbers: dict[str | None, np.ndarray] = {None: bits_of_numbers(own)}
         units = self.units(column, events.times)
-        own: dict[str | None, np.ndarray] = {None: bits_of_numbers(numbers)}
-        own.update({name: ratios(units, base) for name, base in bases.items()})
-        sources = choose_sources(own, events.customer, levels)
-        usual = []
-        for source in sources:
-            if source.is_usual and source.field is not None:
-                level = levels[source.field]
-                n_levels = int(level.max()) + 1
-                found = UsualNumbers.of_levels(own[source.base], level, n_levels)
-                usual.append(found)
+        numbers.update({name: ratios(units, base) for name, base in bases.items()})
+        sources = choose_sources(numbers, units, bases, events, levels)
+        usual = [
+            LevelNumbers.of(numbers[one.base], levels[one.field])
+            for one in sources
+            if one.is_usual and one.field is not None
+        ]
         return replace(self, sources=sources, usual=tuple(usual))
 
     def units(self, column: Column, times: np.ndarray) -> np.ndarray:
@@ -350,15 +346,15 @@ class NumberField(LearnedField):
         They are `NO_UNITS` if they are missing, 0, too large or no multiples. `times`,
         (n,), are those of the events.
         """
-        numbers = column.as_numbers(times, self.clock)
-        eps = np.finfo(numbers.dtype).eps
-        if self.decimals is None or np.dtype(self.dtype).kind not in "iuf":
+        numbers, dtype = self._drawn_numbers(column, times), np.dtype(self.dtype)
+        if self.decimals is None or dtype.kind not in "iuf":
             return np.full(len(numbers), NO_UNITS)
-        numbers = np.where(np.isfinite(numbers), numbers, 0).astype("float64")
-        units = np.round(numbers / self.step)
-        off = np.abs(self.from_units(units) - numbers)
-        fits = (units != 0) & (np.abs(units) < -NO_UNITS)
-        fits &= off <= 4 * eps * np.abs(numbers)
+        eps = np.finfo(dtype if dtype.kind == "f" else "float64").eps
+        sizes = np.abs(numbers)
+        fits = sizes < -NO_UNITS * self.step
+        units = np.round(np.where(fits, numbers, 0) / self.step)
+        fits &= (units != 0) & (np.abs(units) < -NO_UNITS)
+        fits &= np.abs(self.from_units(units) - numbers) <= 4 * eps * sizes
         return np.where(fits, units, NO_UNITS).astype("int64")
 
     def from_units(self, units: np.ndarray) -> np.ndarray:
@@ -367,37 +363,33 @@ class NumberField(LearnedField):
         return np.round(units * self.step, self.decimals)
 
     def with_ratios(self, drawn: DrawnNumbers, base: np.ndarray) -> DrawnNumbers:
-        """Return drawn numbers with the numbers of their ratios.
+        """Return drawn numbers with those of their ratios among earlier ones.
 
         `base`, of shape (n,), int64, has the numbers of the field `base` in units.
         """
-        ratio = drawn.ratio.cpu().numpy()
-        is_ratio = ratio != NO_NUMBER
-        earlier = drawn.earlier.cpu().numpy().copy()
-        numbers = self.from_units(times_base(ratio[is_ratio], base[is_ratio]))
-        earlier[is_ratio] = bits_of_numbers(numbers)
-        return drawn._replace(earlier=torch.from_numpy(earlier))
+        ratio = drawn.ratio.cpu()
+        units = times_base(ratio, torch.from_numpy(base)).numpy()
+        numbers = torch.from_numpy(bits_of_numbers(self.from_units(units)))
+        earlier = torch.where(ratio == NO_NUMBER, drawn.earlier.cpu(), numbers)
+        return drawn._replace(earlier=earlier)
 
     def bits(self, column: Column, times: np.ndarray) -> np.ndarray:
         """Return the numbers as `bits_of_numbers` does, shape (n,), int64.
 
         `times`, (n,), are those of the events.
         """
-        numbers = self._numbers(column, times)
-        if np.dtype(self.dtype).kind == "f":
-            # Logs that are scored may have a wider type; drawn numbers have this one.
-            with np.errstate(over="ignore"):
-                numbers = numbers.astype(self.dtype).astype("float64")
-        return bits_of_numbers(numbers)
+        return bits_of_numbers(self._drawn_numbers(column, times))
 
-    def usual_numbers(self, levels: Iterable[np.ndarray]) -> Iterator[UsualNumbers]:
-        """Yield the usual numbers of n events from each of T sources.
+    def _drawn_numbers(self, column: Column, times: np.ndarray) -> np.ndarray:
+        """Return the numbers in the type of drawn ones, shape (n,), float64.
 
-        `levels` has the levels of the events in the field of each, -1 for none.
+        Logs that are scored may have a wider type than those of training.
         """
-        for usual, level in zip(self.usual, levels, strict=True):
-            is_known = level < len(usual.bits) - 1  # others are new
-            yield usual.take(np.where(is_known, level, NO_LEVEL))
+        numbers = self._numbers(column, times)
+        if np.dtype(self.dtype).kind != "f":
+            return numbers
+        with np.errstate(over="ignore"):
+            return numbers.astype(self.dtype).astype("float64")
 
     def _numbers(self, column: Column, times: np.ndarray) -> np.ndarray:
         """Return the numbers of events, shape (n,), float64."""

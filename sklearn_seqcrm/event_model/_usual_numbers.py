@@ -1,8 +1,8 @@
 """Usual numbers: the most frequent number at a level, such as the price of a product.
 
 A customer who buys a product for the first time has no earlier number at it, but other
-customers have. The usual number of a level is their most frequent one. It is a further
-source of earlier numbers, see `_earlier_numbers`: it was right at n of N events.
+customers have. The usual number of a level is the one that most training events of the
+level have. It is a further source of earlier numbers, see `_earlier_numbers`.
 
 In training, the events of a customer do not count for themselves. Otherwise, the usual
 number of a level that no other customer has would always be right::
@@ -16,6 +16,7 @@ number of a level that no other customer has would always be right::
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -23,9 +24,7 @@ import torch
 from torch import Tensor
 
 from sklearn_seqcrm._ragged import is_run_start, place_in_run
-from sklearn_seqcrm.event_model._earlier_numbers import (
-    EarlierNumbers,
-)
+from sklearn_seqcrm.event_model._earlier_numbers import EarlierNumbers
 from sklearn_seqcrm.event_model._number_codes import (
     N_CODES,
     NO_LEVEL,
@@ -34,93 +33,16 @@ from sklearn_seqcrm.event_model._number_codes import (
     codes_of_bits,
 )
 
-NO_CUSTOMER = -1  # of events that do not count
+NO_CUSTOMER = -1  # of events that no training row sees
 N_USUAL_CODES = N_CODES + 2  # integers of 32 bits that a usual number takes
 
 
 class UsualNumbers(NamedTuple):
-    """Usual numbers of n levels, or before n events."""
+    """Usual numbers before n events."""
 
     bits: np.ndarray  # (n,), int64: as in `EarlierNumbers`; `NO_NUMBER` for none
-    n_equal: np.ndarray  # (n,), int64: events with this number
-    n_trials: np.ndarray  # (n,), int64: events with a number
-
-    @classmethod
-    def of_levels(
-        cls, bits: np.ndarray, level: np.ndarray, n_levels: int
-    ) -> UsualNumbers:
-        """Return the usual numbers of levels, and at last that of events without one.
-
-        `bits` and `level`, of shape (n_events,), int64, are numbers and levels of
-        events, `NO_NUMBER` and -1 for none. The result has ``n_levels + 1`` entries.
-        """
-        pairs = _Pairs.of(bits, level)
-        begins = is_run_start(pairs.level)
-        found = cls.none(n_levels + 1)
-        there = pairs.level[begins]
-        found.bits[there] = pairs.bits[begins]
-        found.n_equal[there] = pairs.n_events[begins]
-        np.add.at(found.n_trials, pairs.level, pairs.n_events)
-        return found
-
-    @classmethod
-    def of_other_customers(
-        cls, bits: np.ndarray, level: np.ndarray, customer: np.ndarray
-    ) -> UsualNumbers:
-        """Return the usual number at the level of each event for its customer.
-
-        The parameters, of shape (n_events,), int64, are as in `of_levels`, and the
-        customers of the events, `NO_CUSTOMER` for those that do not count.
-        """
-        pairs = _Pairs.of(np.where(customer < 0, NO_NUMBER, bits), level)
-        # Groups are the events of a customer at a level.
-        key = (
-            (customer - NO_CUSTOMER) * (level.max(initial=NO_LEVEL) + 2)
-            + level
-            - NO_LEVEL
-        )
-        _, first, group = np.unique(key, return_index=True, return_inverse=True)
-        level, n_groups = level[first], len(first)
-        begin = np.searchsorted(pairs.level, level)
-        end = np.searchsorted(pairs.level, level, side="right")
-        # Pairs of the customer's own, without the own events.
-        has_pair = pairs.of_event >= 0
-        n_pairs = max(len(pairs.bits), 1)
-        own, n_own = np.unique(
-            group[has_pair] * n_pairs + pairs.of_event[has_pair], return_counts=True
-        )
-        of_own, own = np.divmod(own, n_pairs)
-        # The first of the other pairs of the level, if there are any.
-        place = place_in_run(is_run_start(of_own))
-        is_skipped = own - begin[of_own] == place
-        other = begin + np.bincount(of_own[is_skipped], minlength=n_groups)
-        has_other = np.flatnonzero(other < end)
-        other = other[has_other]
-        # The most frequent one of both.
-        pair = np.append(own, other)
-        n_left = np.append(pairs.n_events[own] - n_own, pairs.n_events[other])
-        of_group = np.append(of_own, has_other)
-        order = np.lexsort([pairs.bits[pair], -n_left, of_group])
-        best = order[is_run_start(of_group[order])]
-        best = best[n_left[best] > 0]
-        found = cls.none(n_groups)
-        there = of_group[best]
-        found.bits[there] = pairs.bits[pair[best]]
-        found.n_equal[there] = n_left[best]
-        of_level = np.append(0, np.cumsum(pairs.n_events))
-        found.n_trials[:] = of_level[end] - of_level[begin]
-        found.n_trials[:] -= np.bincount(of_own, n_own, n_groups).astype("int64")
-        return found.take(group)
-
-    @classmethod
-    def none(cls, n: int) -> UsualNumbers:
-        """Return n times no number."""
-        zeros = np.zeros(n, dtype="int64")
-        return cls(np.full_like(zeros, NO_NUMBER), zeros, zeros.copy())
-
-    def take(self, at: np.ndarray) -> UsualNumbers:
-        """Return the numbers at some positions."""
-        return UsualNumbers(*(one[at] for one in self))
+    n_equal: np.ndarray  # (n,), int64: training events of the level with this number
+    n_trials: np.ndarray  # (n,), int64: training events of the level with any number
 
     def codes(self) -> np.ndarray:
         """Return the numbers as codes, shape (n, N_USUAL_CODES), int32."""
@@ -135,25 +57,113 @@ def usual_of_codes(codes: Tensor) -> EarlierNumbers:
     return EarlierNumbers(bits_of_codes(of_sources[..., :N_CODES]), *counts)
 
 
-class _Pairs(NamedTuple):
-    """Distinct pairs of a level and a number, by level, the most frequent first."""
+@dataclass(frozen=True, eq=False)
+class LevelNumbers:
+    """How many training events of each level have each number.
 
-    level: np.ndarray  # (n_pairs,), int64: ascending
-    bits: np.ndarray  # (n_pairs,), int64
-    n_events: np.ndarray  # (n_pairs,), int64: number of events
-    of_event: np.ndarray  # (n_events,), int64: pair of each event, -1 for none
+    These pairs of a level and a number are in the order of levels, then the most
+    frequent first, then by the bits of the numbers.
+    """
+
+    bits: np.ndarray  # (n_pairs,), int64: numbers
+    n_events: np.ndarray  # (n_pairs,), int64: training events of each pair
+    # (n_levels + 2,), int64: level l has the pairs ``begin[l]:begin[l + 1]``; a level
+    # beyond them stands for those that training does not have.
+    begin: np.ndarray
 
     @classmethod
-    def of(cls, bits: np.ndarray, level: np.ndarray) -> _Pairs:
-        """Return the pairs of events; see `UsualNumbers.of_levels`."""
+    def of(cls, bits: np.ndarray, level: np.ndarray) -> LevelNumbers:
+        """Count events.
+
+        `bits` and `level`, of shape (n,), int64, are their numbers and levels,
+        `NO_NUMBER` and -1 for none.
+        """
         known = np.flatnonzero((bits != NO_NUMBER) & (level != NO_LEVEL))
-        values, value = np.unique(bits[known], return_inverse=True)
-        n = max(len(values), 1)
-        key, pair, counts = np.unique(
-            level[known] * n + value, return_inverse=True, return_counts=True
+        order = known[np.lexsort([bits[known], level[known]])]
+        begins = is_run_start(bits[order], np.flatnonzero(is_run_start(level[order])))
+        starts = np.flatnonzero(begins)
+        n_events = np.diff(starts, append=len(order))
+        bits, level = bits[order[starts]], level[order[starts]]
+        by_frequency = np.lexsort([bits, -n_events, level])
+        n_pairs = np.bincount(level, minlength=1)
+        begin = np.concatenate([[0], np.cumsum(n_pairs), [len(level)]])
+        return cls(bits[by_frequency], n_events[by_frequency], begin)
+
+    def usual(self, level: np.ndarray) -> UsualNumbers:
+        """Return the usual numbers of n levels, int64, -1 for none."""
+        place = self._place(level)
+        first, end = self.begin[place], self.begin[place + 1]
+        has_pair = np.flatnonzero(first < end)
+        found = self._none(first, end)
+        found.bits[has_pair] = self.bits[first[has_pair]]
+        found.n_equal[has_pair] = self.n_events[first[has_pair]]
+        return found
+
+    def usual_of_others(
+        self, bits: np.ndarray, level: np.ndarray, customer: np.ndarray
+    ) -> UsualNumbers:
+        """Return the usual number of other customers at the level of each event.
+
+        `bits` and `level` are as in `of`, and `customer`, (n,), int64, has the customer
+        of each event, `NO_CUSTOMER` where it is not one of training.
+        """
+        # Groups are the events of a customer at a level.
+        key = (customer - NO_CUSTOMER) * (level.max(initial=0) + 2) + level - NO_LEVEL
+        _, at, group = np.unique(key, return_index=True, return_inverse=True)
+        place = self._place(level[at])
+        first, end = self.begin[place], self.begin[place + 1]
+        # The customer's own pairs, less the own events.
+        pair = self._pairs(bits, level)
+        n_pairs, is_own = len(self.bits) + 1, (pair >= 0) & (customer != NO_CUSTOMER)
+        own, n_own = np.unique(
+            group[is_own] * n_pairs + pair[is_own], return_counts=True
         )
-        own_level, own_value = np.divmod(key, n)
-        order = np.lexsort([own_value, -counts, own_level])
-        of_event = np.full(len(bits), -1)
-        of_event[known] = np.argsort(order)[pair]
-        return cls(own_level[order], values[own_value[order]], counts[order], of_event)
+        of_own, own = np.divmod(own, n_pairs)
+        # The first of the other pairs of the level, if there are any.
+        order = place_in_run(is_run_start(of_own))
+        is_skipped = own - first[of_own] == order
+        other = first + np.bincount(of_own[is_skipped], minlength=len(at))
+        has_other = np.flatnonzero(other < end)
+        # The most frequent one of both.
+        pair = np.append(own, other[has_other])
+        n_left = self.n_events[pair]
+        n_left[: len(own)] -= n_own
+        of_group = np.append(of_own, has_other)
+        best = np.lexsort([self.bits[pair], -n_left, of_group])
+        best = best[is_run_start(of_group[best])]
+        best = best[n_left[best] > 0]
+        found = self._none(first, end)
+        found.bits[of_group[best]] = self.bits[pair[best]]
+        found.n_equal[of_group[best]] = n_left[best]
+        n_own_trials = np.bincount(of_own, n_own, len(at)).astype("int64")
+        found.n_trials[:] = np.maximum(found.n_trials - n_own_trials, found.n_equal)
+        return UsualNumbers(*(one[group] for one in found))
+
+    def _place(self, level: np.ndarray) -> np.ndarray:
+        """Return the places of levels in `begin`."""
+        n_levels = len(self.begin) - 2
+        return np.where((level >= 0) & (level < n_levels), level, n_levels)
+
+    def _none(self, first: np.ndarray, end: np.ndarray) -> UsualNumbers:
+        """Return no numbers; levels have the pairs ``first:end``, of shape (n,)."""
+        total = np.append(0, np.cumsum(self.n_events))
+        zeros = np.zeros_like(first)
+        return UsualNumbers(
+            np.full_like(first, NO_NUMBER), zeros, total[end] - total[first]
+        )
+
+    def _pairs(self, bits: np.ndarray, level: np.ndarray) -> np.ndarray:
+        """Return the pair of each event, shape (n,), -1 where training has none."""
+        values, value = np.unique(self.bits, return_inverse=True)
+        of_pairs = np.repeat(np.arange(len(self.begin) - 1), np.diff(self.begin))
+        keys = of_pairs * (len(values) + 1) + value
+        order = np.argsort(keys)
+        at = np.searchsorted(values, bits)
+        is_known = (level != NO_LEVEL) & (at < len(values))
+        is_known[is_known] = values[at[is_known]] == bits[is_known]
+        found = np.full(len(bits), -1)
+        key = self._place(level[is_known]) * (len(values) + 1) + at[is_known]
+        there = np.searchsorted(keys, key, sorter=order)
+        pair = order[there.clip(max=len(order) - 1)]
+        found[is_known] = np.where(keys[pair] == key, pair, -1)
+        return found

@@ -148,7 +148,7 @@ def number_field(values, n_components=3):
     times = np.zeros(len(column.values), "int64")
     training = Training(times, CLOCK, columns={"amount": column})
     encoder = learn_from(NumericField.learning("amount", CLOCK), training)
-    events = TrainingEvents(times, times, times)
+    events = TrainingEvents(*[times] * 4)
     return NumberField.learn(encoder, column, events, n_components)
 
 
@@ -212,7 +212,7 @@ def levels():
     training = Training(np.zeros(15, "int64"), CLOCK, columns={"shop": column})
     counts = training.count_levels("shop")
     vocabulary, alone = Vocabulary.of(counts, 2, None), np.arange(15)
-    field = LevelField.learn(vocabulary, column, TrainingEvents(alone, alone, alone), 3)
+    field = LevelField.learn(vocabulary, column, TrainingEvents(*[alone] * 4), 3)
     return replace(field, lift=np.array([0, 0, 1, 0.5, 3, 1, 2]))
 
 

@@ -81,7 +81,7 @@ def number_field(column, times=None, clock=None):
     times = np.zeros(len(column.values), "int64") if times is None else times
     training = Training(times, clock, columns={"amount": column})
     encoder = learn_from(NumericField.learning("amount", clock), training)
-    events = TrainingEvents(times, times, times)
+    events = TrainingEvents(*[times] * 4)
     return NumberField.learn(encoder, column, events, 2)
 
 

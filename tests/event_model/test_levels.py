@@ -13,7 +13,7 @@ N_CODES = 8  # unseen, missing, and six levels, of which the last never comes
 
 
 def lift_of(codes, moment, customer, n_codes):
-    events = TrainingEvents(moment, moment, customer)
+    events = TrainingEvents(moment, moment, customer, customer)
     return repeat_purchase_lift(codes, events, n_codes)
 
 

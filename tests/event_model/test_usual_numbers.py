@@ -11,7 +11,11 @@ from numpy.testing import assert_array_equal
 from sklearn_seqcrm._ragged import ranges
 from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.event_model._number_codes import NO_NUMBER
-from sklearn_seqcrm.event_model._usual_numbers import UsualNumbers, usual_of_codes
+from sklearn_seqcrm.event_model._usual_numbers import (
+    NO_CUSTOMER,
+    LevelNumbers,
+    usual_of_codes,
+)
 from sklearn_seqcrm.events import EventLog
 
 SMALL = {"hidden_size": 8, "max_epochs": 4, "random_state": 0}
@@ -38,21 +42,22 @@ def usual_in_a_loop(numbers):
 def test_usual_numbers_are_those_of_a_loop(seed):
     numbers, level, customer = random_events(seed)
     some = (numbers != NO_NUMBER) & (level >= 0)
-    found = UsualNumbers.of_other_customers(numbers, level, customer)
+    customer = np.where(customer < 0, NO_CUSTOMER, customer)
+    is_one = customer != NO_CUSTOMER
+    of_training = LevelNumbers.of(numbers[is_one], level[is_one])
+    found = of_training.usual_of_others(numbers, level, customer)
     for i, own in enumerate(zip(*found, strict=True)):
-        others = some & (customer >= 0) & (customer != customer[i])
+        others = some & is_one & (customer != customer[i])
         assert own == usual_in_a_loop(numbers[others & (level == level[i])])
-    found = UsualNumbers.of_levels(numbers, level, 6)
-    assert len(found.bits) == 7
-    for k in [*range(6), -1]:
-        own = usual_in_a_loop(numbers[some & (level == k)])
-        assert tuple(one[k] for one in found) == own
+    levels = np.array([*range(6), -1])
+    found = of_training.usual(levels)
+    for k, own in zip(levels, zip(*found, strict=True), strict=True):
+        assert own == usual_in_a_loop(numbers[some & is_one & (level == k)])
 
 
 def test_codes_are_exact():
-    found = UsualNumbers.of_levels(
-        np.array([2**62 + 1, -(2**60) - 3, 7, 7]), np.array([0, 1, 2, 2]), 4
-    )
+    numbers = np.array([2**62 + 1, -(2**60) - 3, 7, 7])
+    found = LevelNumbers.of(numbers, np.array([0, 1, 2, 2])).usual(np.arange(4))
     codes = torch.from_numpy(np.column_stack([found.codes(), found.codes()]))
     assert codes.dtype == torch.int32
     read = usual_of_codes(codes)
@@ -87,8 +92,11 @@ def model():
 
 def test_the_first_order_of_an_item_has_its_price(model):
     price = orders().groupby("item")["price"].first()
-    [source] = model._learned.number_fields["price"].sources
-    assert (source.field, source.is_usual) == ("item", True)
+    sources = model._learned.number_fields["price"].sources
+    assert [source[:3] for source in sources] == [
+        ("item", False, None),
+        ("item", True, None),
+    ]
     new = orders(seed=1).assign(who=lambda one: one["who"] + 1000)
     X = log_of(new[new["day"] < 250]).snapshots([250])
     futures = model.sample(X, 200, n_paths=5, random_state=0)
@@ -105,6 +113,46 @@ def test_a_new_item_has_no_usual_price(model):
     X = log_of(new).snapshots([900])
     assert not usual_of(model, model._read(X)).n_trials.any()
     assert model.score_events(X)["log_prob_price"].mean() < -3
+
+
+def test_a_second_order_has_the_price_of_the_first(model):
+    """Of a new item, and where all prices rose after the training."""
+    new = orders(n_items=2, seed=1)
+    more = new.assign(price=1.1 * new["price"])
+    for events in (new.assign(item=new["item"] + 1000), more):
+        scores = model.score_events(log_of(events).snapshots([900]))
+        again = events.groupby(["who", "item"]).cumcount().to_numpy() > 1
+        log_prob = scores["log_prob_price"]
+        assert log_prob[again].mean() > log_prob[~again].mean() + 3
+
+
+def test_partial_fit_trains_on_what_is_predicted():
+    """The usual prices stay those of the first rows, also in training."""
+    model = LSTMEventModel(**SMALL).fit(log_of(orders()).snapshots([900]))
+    more = orders(seed=1)
+    more["price"] *= 1.1
+    X = log_of(more).snapshots([900])
+    before = model.score_samples(X).mean()
+    usual = usual_of(model, model._read(X))
+    for _ in range(3):
+        model.partial_fit(X)
+    assert_array_equal(usual_of(model, model._read(X)).bits, usual.bits)
+    training = usual_of(model, model._start(X, is_continuation=True)[1])
+    is_known = training.n_equal > 0
+    assert is_known.float().mean() > 0.9
+    assert_array_equal(training.bits[is_known], usual.bits[is_known])
+    assert model.score_samples(X).mean() > before + 1
+
+
+def test_stretches_of_a_customer_are_no_other_customers():
+    """Each item has one customer, whom rows see three times."""
+    events = orders(n=40)
+    events["item"] += 100 * events["who"]
+    events["price"] *= 1 + events["who"]
+    X = log_of(events).snapshots([100, 300, 500], lookback=100)
+    model = LSTMEventModel(**SMALL).fit(X)
+    sources = model._learned.number_fields["price"].sources
+    assert not any(source.is_usual for source in sources)
 
 
 def test_a_customer_is_no_evidence_for_the_own_price():
