@@ -146,7 +146,7 @@ def test_partial_fit_trains_on_what_is_predicted():
 
 def test_stretches_of_a_customer_are_no_other_customers():
     """Each item has one customer, whom rows see three times."""
-    events = orders(n=40)
+    events = orders(n=80, n_items=2)
     events["item"] += 100 * events["who"]
     events["price"] *= 1 + events["who"]
     X = log_of(events).snapshots([100, 300, 500], lookback=100)
