@@ -56,49 +56,64 @@ def choose_sources(
     """
     some = np.flatnonzero(_of_some_customers(events.customer))
     known = some[numbers[None][some] != NO_NUMBER]
-    if not len(known):
-        return ()
-    row, customer = events.row[known], events.customer[known]
+    events = TrainingEvents(*(part[known] for part in events))
     levels = {name: level[known] for name, level in levels.items()}
-    right, gain = {}, {}
+    left: dict[NumberSource, _Gain] = {}
     for base, of_base in numbers.items():
-        bits = of_base[known]
-        by_number = bits if base is None else units[known]
-        values, counts = np.unique(by_number, return_counts=True)
-        for field, is_usual, earlier in _earlier(bits, row, customer, levels):
-            number = earlier
-            if base is not None:
-                parts = map(torch.from_numpy, (earlier, bases[base][known]))
-                number = times_base(*parts).numpy()
-            exists = np.flatnonzero(number != (NO_NUMBER if base is None else NO_UNITS))
-            if not len(exists):
-                continue
-            is_right = np.zeros(len(bits), dtype=bool)
-            is_right[exists] = earlier[exists] == bits[exists]
-            share = float(is_right.sum() / len(exists))
-            source = NumberSource(field, is_usual, base, share)
-            at = np.searchsorted(values, number[exists]).clip(max=len(values) - 1)
-            is_value = values[at] == number[exists]
-            right[source], gain[source] = is_right, is_right.astype("float64")
-            gain[source][exists] -= is_value * counts[at] / len(bits)
+        implied = None if base is None else (units[known], bases[base][known])
+        left.update(_gains(base, of_base[known], implied, events, levels))
     is_left, chosen = np.ones(len(known), dtype=bool), []
     least = max(_LEAST_SHARE * len(known), _LEAST_EVENTS)
-    while gain:
-        best = max(gain, key=lambda source: gain[source][is_left].sum())
-        if gain[best][is_left].sum() < least:
+    while left:
+        best = max(left, key=lambda source: left[source].gain[is_left].sum())
+        if left[best].gain[is_left].sum() < least:
             break
-        own = [
-            one
-            for one in gain
-            if best.is_usual and one[:3] == (best.field, False, best.base)
-        ]
-        for source in [best, *own]:
+        own = best.field, False, best.base
+        for source in [one for one in left if one == best or one[:3] == own]:
             chosen.append(source)
-            is_left &= ~right[source]
-            del gain[source]
+            is_left &= ~left.pop(source).is_right
         if best.base is not None:
-            gain = {one: x for one, x in gain.items() if one.base in (None, best.base)}
+            left = {one: x for one, x in left.items() if one.base in (None, best.base)}
     return tuple(sorted(chosen, key=lambda source: source.is_usual))
+
+
+class _Gain(NamedTuple):
+    """At which of n events a source is right, and more often than by chance."""
+
+    is_right: np.ndarray  # (n,), bool
+    gain: np.ndarray  # (n,), float64: `is_right`, less the frequency of the number
+
+
+def _gains(
+    base: str | None,
+    bits: np.ndarray,
+    implied: tuple[np.ndarray, np.ndarray] | None,
+    events: TrainingEvents,
+    levels: Mapping[str, np.ndarray],
+) -> Iterator[tuple[NumberSource, _Gain]]:
+    """Yield possible sources of numbers or, with `base`, of ratios.
+
+    `bits`, of shape (n,), are the numbers or the ratios; `implied` are numbers and
+    bases in units, for the number that follows from a ratio.
+    """
+    numbers = bits if implied is None else implied[0]
+    values, counts = np.unique(numbers, return_counts=True)
+    for field, is_usual, earlier in _earlier(bits, events, levels):
+        number, none = earlier, NO_NUMBER
+        if implied is not None:
+            parts = torch.from_numpy(earlier), torch.from_numpy(implied[1])
+            number, none = times_base(*parts).numpy(), NO_UNITS
+        exists = np.flatnonzero(number != none)
+        if not len(exists):
+            continue
+        is_right = np.zeros(len(bits), dtype=bool)
+        is_right[exists] = earlier[exists] == bits[exists]
+        at = np.searchsorted(values, number[exists]).clip(max=len(values) - 1)
+        is_value = values[at] == number[exists]
+        gain = is_right.astype("float64")
+        gain[exists] -= is_value * counts[at] / len(bits)
+        share = float(is_right.sum() / len(exists))
+        yield NumberSource(field, is_usual, base, share), _Gain(is_right, gain)
 
 
 def _of_some_customers(customer: np.ndarray) -> np.ndarray:
@@ -112,18 +127,16 @@ def _of_some_customers(customer: np.ndarray) -> np.ndarray:
 
 
 def _earlier(
-    bits: np.ndarray,
-    row: np.ndarray,
-    customer: np.ndarray,
-    levels: Mapping[str, np.ndarray],
+    bits: np.ndarray, events: TrainingEvents, levels: Mapping[str, np.ndarray]
 ) -> Iterator[tuple[str | None, bool, np.ndarray]]:
     """Yield field, kind and numbers, of shape (n,), of each possible source."""
-    rows, is_known = torch.from_numpy(row), torch.from_numpy(bits != NO_NUMBER)
-    keys: dict[str | None, np.ndarray] = {None: np.zeros_like(row)}
+    row, is_known = torch.from_numpy(events.row), torch.from_numpy(bits != NO_NUMBER)
+    keys: dict[str | None, np.ndarray] = {None: np.zeros_like(events.row)}
     keys.update(levels)
     for field, key in keys.items():
-        previous = previous_numbers(rows, torch.from_numpy(key), is_known).numpy()
+        previous = previous_numbers(row, torch.from_numpy(key), is_known).numpy()
         yield field, False, np.where(previous < 0, NO_NUMBER, bits[previous])
     for field, key in levels.items():
         numbers = LevelNumbers.of(bits, key)
-        yield field, True, numbers.usual_of_others(bits, key, customer).bits
+        usual = numbers.usual_of_others(bits, key, events.customer)
+        yield field, True, usual.bits

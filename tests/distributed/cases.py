@@ -51,6 +51,22 @@ def snapshots(n_noise=0, n_stores=0):
     return X[["who", "history"]], churned(X, horizon="30D")
 
 
+def orders():
+    """Return rows whose events have a price for each item, and some pieces of it."""
+    rng = np.random.default_rng(0)
+    events = pd.DataFrame(
+        {
+            "who": np.repeat(np.arange(100), 10),
+            "day": rng.integers(0, 50, (100, 10)).cumsum(axis=1).ravel(),
+            "item": rng.integers(0, 40, 1000).astype(str),
+            "pieces": rng.integers(1, 20, 1000),
+        }
+    )
+    price = 1 + 0.37 * events["item"].astype(int) - 0.2 * (events["who"] % 4 == 0)
+    events["spend"] = (events["pieces"] * price).round(2)
+    return EventLog(events, "who", "day", observed_until=500).snapshots([500])
+
+
 def cases():
     """Return estimator, rows, targets and further arguments of each case."""
     X, y = journeys()
@@ -106,6 +122,7 @@ def cases():
             {},
         ),
         "events": (LSTMEventModel(**SMALL), X, None, {}),
+        "usual numbers": (LSTMEventModel(**SMALL), orders(), None, {}),
     }
 
 
