@@ -82,18 +82,18 @@ class EarlierNumbers(NamedTuple):
     n_trials: Tensor  # (n, S), float32: events so far at which it had one
 
     @classmethod
-    def before(cls, own: Tensor, keys: Tensor, row: Tensor) -> EarlierNumbers:
+    def before(cls, numbers: Tensor, keys: Tensor, row: Tensor) -> EarlierNumbers:
         """Return the numbers before each of n events, row by row.
 
-        `own` and `keys`, of shape (n, S), are the numbers of the events, or ratios, and
-        their levels in each source; `row` is as in `previous_numbers`.
+        `numbers` and `keys`, of shape (n, S), are the numbers of the events, or ratios,
+        and their levels in each source; `row` is as in `previous_numbers`.
         """
-        earlier = torch.full_like(own, NO_NUMBER)
-        pairs = zip(own.unbind(1), keys.unbind(1), strict=True)
+        earlier = torch.full_like(numbers, NO_NUMBER)
+        pairs = zip(numbers.unbind(1), keys.unbind(1), strict=True)
         for k, (bits, key) in enumerate(pairs):
             previous = previous_numbers(row, key, bits != NO_NUMBER)
             earlier[:, k] = bits[previous].masked_fill(previous < 0, NO_NUMBER)
-        counts = torch.cat(outcomes(earlier, own), dim=1).to(torch.float32)
+        counts = torch.cat(outcomes(earlier, numbers), dim=1).to(torch.float32)
         n_equal, n_trials = sums_before(counts, starts_run(row)).chunk(2, dim=1)
         return cls(earlier, n_equal, n_trials)
 
@@ -109,13 +109,13 @@ class EarlierNumbers(NamedTuple):
         return EarlierNumbers(*(torch.cat(pair, dim=1) for pair in pairs))
 
 
-def outcomes(earlier: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
-    """Return where earlier numbers are equal to own ones, and where both are known.
+def outcomes(earlier: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
+    """Return where earlier numbers are those of the events, and where both are known.
 
     Parameters and results have the shape (n, S).
     """
-    is_trial = (earlier != NO_NUMBER) & (own != NO_NUMBER)
-    return is_trial & (earlier == own), is_trial
+    is_trial = (earlier != NO_NUMBER) & (numbers != NO_NUMBER)
+    return is_trial & (earlier == numbers), is_trial
 
 
 class EarlierNumberGates(nn.Module):
@@ -166,18 +166,18 @@ class EarlierNumberGates(nn.Module):
         log_new: Tensor,
         context: Tensor,
         earlier: EarlierNumbers,
-        own: Tensor,
+        numbers: Tensor,
         is_known: Tensor,
     ) -> Tensor:
         """Return log probabilities of numbers, given those as new ones, (n,).
 
-        `own`, of shape (n, S), are the numbers as sources have them, and `is_known`,
-        (n,), says which are not missing.
+        `numbers`, of shape (n, S), are those of the events as sources have them, and
+        `is_known`, (n,), says which are not missing.
         """
         missing, new, copied = self.log_gates(context, earlier).tensor_split(
             [1, 2], dim=1
         )
-        is_equal, _ = outcomes(earlier.bits, own)
+        is_equal, _ = outcomes(earlier.bits, numbers)
         terms = [
             missing.masked_fill(is_known[:, None], -torch.inf),
             new + log_new[:, None],

@@ -282,10 +282,11 @@ class LearnedEvents:
         ]
         start, stop = np.maximum(encoded.start, 0), np.maximum(encoded.stop, 0)
         codes = np.column_stack([log.codes, *levels])
+        all_codes = [codes]
         for name in self.number_fields:
-            before = self.codes_before(name, columns, times, codes)
-            own = self.codes_of_number(name, columns, times)
-            codes = np.concatenate([codes, before, own], axis=1)
+            all_codes.append(self.codes_before(name, columns, times, codes))
+            all_codes.append(self.codes_of_number(name, columns, times))
+        codes = np.concatenate(all_codes, axis=1)
         if is_training:
             customer = np.full(len(times), NO_CUSTOMER)
             visible, _ = ranges(start, stop)

@@ -41,35 +41,39 @@ class ObservedNumbers(NamedTuple):
 
     @classmethod
     def of(
-        cls, source: HistorySource, own: Tensor, levels: Tensor, device: torch.device
+        cls,
+        source: HistorySource,
+        numbers: Tensor,
+        levels: Tensor,
+        device: torch.device,
     ) -> ObservedNumbers:
         """Return the numbers of rows, on a device.
 
-        `own` and `levels`, of shape (n_events, S), are those of the events of the
+        `numbers` and `levels`, of shape (n_events, S), are those of the events of the
         source; see `EarlierNumbers.before`.
         """
         n, n_sources = len(source.stop), levels.shape[1]
         counts = torch.zeros((2, n, n_sources), dtype=torch.float32, device="cpu")
         keys: list[list[Tensor]] = [[] for _ in range(n_sources)]
-        numbers: list[list[Tensor]] = [[] for _ in range(n_sources)]
+        lasts: list[list[Tensor]] = [[] for _ in range(n_sources)]
         for rows in row_portions(source):
             index, offsets = ranges(source.start[rows], source.stop[rows])
             row = torch.from_numpy(rows[segment_numbers(offsets)])
-            earlier = EarlierNumbers.before(own[index], levels[index], row)
-            found = outcomes(earlier.bits, own[index])
+            earlier = EarlierNumbers.before(numbers[index], levels[index], row)
+            found = outcomes(earlier.bits, numbers[index])
             for sums, some in zip(counts, found, strict=True):
                 sums.index_add_(0, row, some.to(sums.dtype))
             for k in range(n_sources):
-                bits, level = own[index, k], levels[index, k]
+                bits, level = numbers[index, k], levels[index, k]
                 some = ((bits != NO_NUMBER) & (level != NO_LEVEL)).nonzero()[:, 0]
                 key = row[some] * _N_LEVELS + level[some]
                 last = _last_of_each(key)
                 keys[k].append(key[last])
-                numbers[k].append(bits[some][last])
+                lasts[k].append(bits[some][last])
         end = torch.tensor([np.iinfo("int64").max], device="cpu")
         return cls(
             tuple(torch.cat([*one, end]).to(device) for one in keys),
-            tuple(torch.cat([*one, end]).to(device) for one in numbers),
+            tuple(torch.cat([*one, end]).to(device) for one in lasts),
             *counts.to(device),
         )
 
@@ -138,14 +142,14 @@ class NumberState:
         """Return paths at the moment of their next event."""
         return replace(self, events=self.events.compact())
 
-    def append(self, own: Tensor, levels: Tensor) -> NumberState:
+    def append(self, numbers: Tensor, levels: Tensor) -> NumberState:
         """Return paths with one more event, of numbers and levels, both (n, S)."""
-        counts = outcomes(self.before(levels).bits, own)
+        counts = outcomes(self.before(levels).bits, numbers)
         is_equal, is_trial = (one.to(self.n_equal.dtype) for one in counts)
-        recorded = (levels + 1) * (own != NO_NUMBER)
+        recorded = (levels + 1) * (numbers != NO_NUMBER)
         return replace(
             self,
-            events=self.events.append([*own.unbind(1), *recorded.unbind(1)]),
+            events=self.events.append([*numbers.unbind(1), *recorded.unbind(1)]),
             n_equal=self.n_equal + is_equal,
             n_trials=self.n_trials + is_trial,
         )
