@@ -202,7 +202,8 @@ class LSTMEventModel(RecommendingEventModel):
     500 interarrival times and events in 40 of the 52 weeks of the year.
 
     **Fields.** Fields are predicted one after the other, in the order of the log, after
-    the kind of the event, each given ``h``, the time and the fields before it.
+    the kind of the event, each given ``h``, the time and the fields before it. Put a
+    number after those that it follows from: a spend after the product and the pieces.
 
     - A categorical field is a mixture of a softmax over its codes, of their shares in
       training, and of copies from the customer's history, as in RepeatNet: of levels in
