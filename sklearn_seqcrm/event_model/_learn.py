@@ -29,9 +29,7 @@ from sklearn_seqcrm.event_model._learned import (
 )
 from sklearn_seqcrm.event_model._levels import LevelField
 from sklearn_seqcrm.event_model._line_order import is_order_random
-from sklearn_seqcrm.event_model._number_codes import (
-    NO_LEVEL,
-)
+from sklearn_seqcrm.event_model._number_codes import NO_LEVEL
 from sklearn_seqcrm.event_model._numbers import NumberField
 from sklearn_seqcrm.event_model._operational_time import OperationalTime
 from sklearn_seqcrm.event_model._yearly_season import yearly_season

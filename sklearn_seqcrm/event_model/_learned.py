@@ -62,9 +62,7 @@ from sklearn_seqcrm.event_model._numbers import (
     NumberField,
 )
 from sklearn_seqcrm.event_model._source_columns import SourceColumns
-from sklearn_seqcrm.event_model._usual_numbers import (
-    NO_CUSTOMER,
-)
+from sklearn_seqcrm.event_model._usual_numbers import NO_CUSTOMER
 from sklearn_seqcrm.events import HistoryArray
 
 
@@ -336,7 +334,7 @@ class LearnedEvents:
         sources = self.number_columns[name].copied.usual_sources
         levels = (source.levels(codes) for source in sources)
         for usual, level in zip(field.usual, levels, strict=True):
-            found.append(usual.usual(level.astype("int64")).codes())
+            found.append(usual.usual(level).codes())
         return np.concatenate(found, axis=1)
 
     def codes_of_number(

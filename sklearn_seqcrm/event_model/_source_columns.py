@@ -139,7 +139,7 @@ class SourceColumns(NamedTuple):
         first = self.usual.start
         for source, of_levels in zip(self.usual_sources, usual, strict=True):
             bits = bits_of_codes(torch.from_numpy(codes[:, source.number])).numpy()
-            level = source.levels(codes).astype("int64")
+            level = source.levels(codes)
             others = of_levels.usual_of_others(bits, level, customer)
             codes[:, first : first + N_USUAL_CODES] = others.codes()
             first += N_USUAL_CODES

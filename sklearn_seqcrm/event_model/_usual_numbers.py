@@ -75,8 +75,8 @@ class LevelNumbers:
     def of(cls, bits: np.ndarray, level: np.ndarray) -> LevelNumbers:
         """Count events.
 
-        `bits` and `level`, of shape (n,), int64, are their numbers and levels,
-        `NO_NUMBER` and -1 for none.
+        `bits`, of shape (n,), int64, and `level`, (n,), integers, are their numbers and
+        levels, `NO_NUMBER` and -1 for none.
         """
         known = np.flatnonzero((bits != NO_NUMBER) & (level != NO_LEVEL))
         order = known[np.lexsort([bits[known], level[known]])]
@@ -90,7 +90,7 @@ class LevelNumbers:
         return cls(bits[by_frequency], n_events[by_frequency], begin)
 
     def usual(self, level: np.ndarray) -> UsualNumbers:
-        """Return the usual numbers of n levels, int64, -1 for none."""
+        """Return the usual numbers of n levels, integers, -1 for none."""
         place = self._place(level)
         first, end = self.begin[place], self.begin[place + 1]
         has_pair = np.flatnonzero(first < end)
