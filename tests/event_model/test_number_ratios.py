@@ -219,7 +219,7 @@ def test_simulations_read_the_numbers_of_a_new_reading(moments):
     sources = model._learned.number_fields["spend"].sources
     assert {(one.is_usual, one.base) for one in sources} >= {(True, "n"), (False, "n")}
     known = with_gaps(1, n=250).query("day < 200")
-    known["item"] = known["item"].replace(7, 70)  # a new item
+    known["item"] = known["item"].mask(known["item"] == 7, 70)  # a new item
     X = log_of(known).snapshots([200])
     number, draw_fields = [], Simulator.draw_fields
 
