@@ -32,6 +32,24 @@ def test_links_lead_to_files(page):
     assert [link for link in ours if not target_of(page, link).exists()] == []
 
 
+def headings(page):
+    """Return the anchors of a page: targets, and headings of the first two levels."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    titles = re.findall(r"^#{1,2} (.+)$", text, flags=re.MULTILINE)
+    plain = [re.sub(r"[^\w\s-]", "", title.lower()) for title in titles]
+    targets = re.findall(r"^\(([\w-]+)\)=$", text, flags=re.MULTILINE)
+    return {*targets, *(title.replace(" ", "-") for title in plain)}
+
+
+@pytest.mark.parametrize("page", PAGES[:-2], ids=lambda page: page.name)
+def test_links_lead_to_headings(page):
+    links = re.findall(
+        r"\]\(([\w/]*\.md)?#([^)\s]+)\)", page.read_text(encoding="utf-8")
+    )
+    pages = [(page.parent / path if path else page, anchor) for path, anchor in links]
+    assert [one for one in pages if one[1] not in headings(one[0])] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_external_links_are_complete_and_use_https(page):
     links = re.findall(LINK, page.read_text(encoding="utf-8"))
