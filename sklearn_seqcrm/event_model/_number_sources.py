@@ -16,7 +16,7 @@ from sklearn_seqcrm.event_model._usual_numbers import LevelNumbers
 # A source is of use if it has at least this share of the numbers beyond what chance
 # gives, and this number of them.
 _LEAST_SHARE, _LEAST_EVENTS = 0.01, 10
-_MOST_EVENTS = 200_000  # about as many are looked at
+_MOST_EVENTS = 50_000  # about as many are looked at
 
 
 class NumberSource(NamedTuple):
