@@ -51,10 +51,6 @@ from sklearn_seqcrm.event_model._event_rate import EventRate
 from sklearn_seqcrm.event_model._fields import FieldDensity
 from sklearn_seqcrm.event_model._interarrival import TIE, InterarrivalGrid
 from sklearn_seqcrm.event_model._levels import LevelDensity, LevelField
-from sklearn_seqcrm.event_model._number_codes import (
-    codes_of_bits,
-    ratios,
-)
 from sklearn_seqcrm.event_model._numbers import (
     N_TARGETS,
     NumberColumns,
@@ -281,9 +277,11 @@ class LearnedEvents:
         start, stop = np.maximum(encoded.start, 0), np.maximum(encoded.stop, 0)
         codes = np.column_stack([log.codes, *levels])
         all_codes = [codes]
-        for name in self.number_fields:
-            all_codes.append(self.codes_before(name, columns, times, codes))
-            all_codes.append(self.codes_of_number(name, columns, times))
+        for name, field in self.number_fields.items():
+            if field.sources:
+                before = self.codes_before(name, columns, times, codes)
+                own = field.codes(columns[name], times, before)
+                all_codes += [before, own]
         codes = np.concatenate(all_codes, axis=1)
         if is_training:
             customer = np.full(len(times), NO_CUSTOMER)
@@ -336,23 +334,6 @@ class LearnedEvents:
         for usual, level in zip(field.usual, levels, strict=True):
             found.append(usual.usual(level).codes())
         return np.concatenate(found, axis=1)
-
-    def codes_of_number(
-        self, name: str, columns: Mapping[str, Column], times: np.ndarray
-    ) -> np.ndarray:
-        """Return codes of `number_columns` that have the number of a field, int32.
-
-        They are the number and its ratio; see `codes_before`.
-        """
-        field = self.number_fields[name]
-        if not field.sources:
-            return np.zeros((len(times), 0), "int32")
-        own = codes_of_bits(field.bits(columns[name], times))
-        if field.base is None:
-            return own
-        base = self.number_fields[field.base].units(columns[field.base], times)
-        ratio = ratios(field.units(columns[name], times), base)
-        return np.column_stack([own, codes_of_bits(ratio)])
 
     def _encode_statics(self, table: Table) -> np.ndarray:
         """Return the statics of rows as numbers, shape (n, S), float32."""

@@ -405,20 +405,20 @@ def repeat_purchase_lift(
     """
     is_level = levels >= FIRST_LEVEL
     levels = levels[is_level]
-    moment, customer = events.moment[is_level], events.row[is_level]
+    moment, row = events.moment[is_level], events.row[is_level]
     # Moments in which an event has a level, numbered from 0 on.
     is_moment = is_run_start(moment)
     moment_index = np.cumsum(is_moment) - 1
     # By level, then by customer; events of a level stay in their order. Integers of 8
     # and 16 bits are sorted by radix, in a quarter of the time.
     order = levels.astype(np.min_scalar_type(n_levels)).argsort(kind="stable")
-    is_first_of_level = is_run_start(levels[order]) | is_run_start(customer[order])
+    is_first_of_level = is_run_start(levels[order]) | is_run_start(row[order])
     is_repeat = ~is_first_of_level & is_run_start(moment[order])
     repeats = order[is_repeat]
     # R_m / n(m) of each moment, (n_moments,).
     moment_begin = np.flatnonzero(is_moment)
     n_repeats = np.bincount(moment_index[repeats], minlength=len(moment_begin))
-    owner = customer[moment_begin]
+    owner = row[moment_begin]
     owner_begin = np.flatnonzero(is_run_start(owner))
     n_moments = np.diff(owner_begin, append=len(owner))  # of each customer
     history_begin = moment_begin[owner_begin].repeat(n_moments)

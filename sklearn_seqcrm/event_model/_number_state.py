@@ -16,15 +16,9 @@ from torch import Tensor
 from sklearn_seqcrm._ragged import ranges, segment_numbers
 from sklearn_seqcrm._recurrent.data import HistorySource
 from sklearn_seqcrm.event_model._copy_state import row_portions
-from sklearn_seqcrm.event_model._earlier_numbers import (
-    EarlierNumbers,
-    outcomes,
-)
+from sklearn_seqcrm.event_model._earlier_numbers import EarlierNumbers, outcomes
 from sklearn_seqcrm.event_model._event_columns import EventColumns
-from sklearn_seqcrm.event_model._number_codes import (
-    NO_LEVEL,
-    NO_NUMBER,
-)
+from sklearn_seqcrm.event_model._number_codes import NO_LEVEL, NO_NUMBER
 
 _N_LEVELS = 2**31  # more than any field has
 

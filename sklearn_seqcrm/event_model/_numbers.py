@@ -31,6 +31,7 @@ from sklearn_seqcrm.event_model._number_codes import (
     NO_NUMBER,
     NO_UNITS,
     bits_of_numbers,
+    codes_of_bits,
     ratios,
     times_base,
 )
@@ -152,7 +153,8 @@ class NumberDensity(MixtureDensity, FieldDensity):
         if self.gates is None:
             return None
         copied = self.columns.copied
-        own = EarlierNumbers.before(*copied.own_numbers(codes), row)
+        numbers, levels = copied.own_numbers(codes), copied.own_levels(codes)
+        own = EarlierNumbers.before(numbers, levels, row)
         earlier = copied.with_usual(own, codes)
         return earlier, copied.numbers(codes), copied.are_known(codes)
 
@@ -186,7 +188,7 @@ class NumberDensity(MixtureDensity, FieldDensity):
             nothing = torch.full_like(drawn[0], NO_NUMBER)
             return DrawnNumbers(*drawn, nothing, nothing)
         copied = self.columns.copied
-        _, levels = copied.own_numbers(codes)
+        levels = copied.own_levels(codes)
         own = EarlierNumbers.none(levels) if state is None else state.before(levels)
         earlier = copied.with_usual(own, codes)
         # 0 is missing, 1 a new number, and 2 + s an earlier one from the source s.
@@ -211,15 +213,17 @@ class NumberDensity(MixtureDensity, FieldDensity):
 
     def append(self, state: NumberState, codes: Tensor) -> NumberState:
         """Return the state after one more event; see `FieldDensity.append`."""
-        return state.append(*self.columns.copied.own_numbers(codes))
+        copied = self.columns.copied
+        return state.append(copied.own_numbers(codes), copied.own_levels(codes))
 
     def observed(
         self, source: HistorySource, is_tie: np.ndarray, n_levels: int
     ) -> ObservedNumbers | None:
         """Return the numbers of rows; see `FieldDensity.observed`."""
-        if self.gates is None or not self.columns.copied.own_sources:
+        copied, codes = self.columns.copied, torch.from_numpy(source.codes)
+        if self.gates is None or not copied.own_sources:
             return None
-        own = self.columns.copied.own_numbers(torch.from_numpy(source.codes))
+        own = copied.own_numbers(codes), copied.own_levels(codes)
         return ObservedNumbers.of(source, *own, self.output.weight.device)
 
     def write(
@@ -331,7 +335,10 @@ class NumberField(LearnedField):
             return self
         numbers: dict[str | None, np.ndarray] = {None: bits_of_numbers(own)}
         units = self.units(column, events.times)
-        numbers.update({name: ratios(units, base) for name, base in bases.items()})
+        for name, base in bases.items():
+            ratio = ratios(units, base)
+            if (ratio != NO_NUMBER).any():
+                numbers[name] = ratio
         sources = choose_sources(numbers, units, bases, events, levels)
         usual = [
             LevelNumbers.of(numbers[one.base], levels[one.field])
@@ -373,12 +380,18 @@ class NumberField(LearnedField):
         earlier = torch.where(ratio == NO_NUMBER, drawn.earlier.cpu(), numbers)
         return drawn._replace(earlier=earlier)
 
-    def bits(self, column: Column, times: np.ndarray) -> np.ndarray:
-        """Return the numbers as `bits_of_numbers` does, shape (n,), int64.
+    def codes(
+        self, column: Column, times: np.ndarray, before: np.ndarray
+    ) -> np.ndarray:
+        """Return the codes `SourceColumns.own` of numbers, shape (n, 2 or 4), int32.
 
-        `times`, (n,), are those of the events.
+        `times`, (n,), are those of the events, and `before` the codes of this name.
         """
-        return bits_of_numbers(self._drawn_numbers(column, times))
+        own = codes_of_bits(bits_of_numbers(self._drawn_numbers(column, times)))
+        if self.base is None:
+            return own
+        ratio = ratios(self.units(column, times), before[:, 0].astype("int64"))
+        return np.column_stack([own, codes_of_bits(ratio)])
 
     def _drawn_numbers(self, column: Column, times: np.ndarray) -> np.ndarray:
         """Return the numbers in the type of drawn ones, shape (n,), float64.

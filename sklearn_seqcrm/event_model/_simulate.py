@@ -48,7 +48,6 @@ from sklearn_seqcrm.event_model._learned import (
     split_static,
 )
 from sklearn_seqcrm.event_model._network import EventNetwork
-from sklearn_seqcrm.event_model._numbers import NumberField
 from sklearn_seqcrm.event_model._path_draws import (
     PathDraws,
     draw_categorical,
@@ -428,10 +427,11 @@ class Simulator:
                 break
             own_context = torch.relu(context)
             density, state = module.fields[i], paths.copies.get(i)
-            at = learned.number_columns.get(name)
-            if at is not None:
+            number = learned.number_fields.get(name)
+            if number is not None and number.sources:
+                copied = learned.number_columns[name].copied
                 before = learned.codes_before(name, columns, paths.times, codes)
-                codes[:, at.copied.before] = before
+                codes[:, copied.before] = before
             if draw is not None and name in draw:
                 drawn = draw[name](FieldContext(own_context, p_applies))
             elif i == 0 and until is not None and learned.applies is not None:
@@ -441,8 +441,8 @@ class Simulator:
                 drawn = density.draw(
                     own_context, paths.draws, state, paths.is_tie, own_codes
                 )
-            if isinstance(field, NumberField) and field.base is not None:
-                drawn = field.with_ratios(drawn, before[:, 0])
+            if number is not None and number.base is not None:
+                drawn = number.with_ratios(drawn, before[:, 0])
             column = field.column(drawn, applies[:, i], paths.times)
             encoded = self.encoders[name].encode(column, paths.times)
             density.write(column, encoded, channels, codes)
@@ -450,9 +450,8 @@ class Simulator:
             if i == 0 and learned.applies is not None:
                 applies = learned.applies[own]
             columns[name] = column
-            if at is not None:
-                number = learned.codes_of_number(name, columns, paths.times)
-                codes[:, at.copied.own] = number
+            if number is not None and number.sources:
+                codes[:, copied.own] = number.codes(column, paths.times, before)
             if i < len(learned.fields) - 1:
                 context = context + density.embed(self.moved(own))
         of_until = FieldContext(torch.relu(context), p_applies)

@@ -46,6 +46,10 @@ class SourceColumn(NamedTuple):
             return codes[:, 0] * 0
         return (codes[:, self.level] - FIRST_LEVEL).clip(NO_LEVEL)
 
+    def numbers(self, codes: Tensor) -> Tensor:
+        """Return the numbers or ratios of events, shape (n,), int64."""
+        return bits_of_codes(codes[:, self.number])
+
 
 class SourceColumns(NamedTuple):
     """Columns of the codes for the sources of a field; empty if it has none."""
@@ -90,23 +94,20 @@ class SourceColumns(NamedTuple):
         """Codes of the number: `bits` and `ratio`."""
         return slice(self.bits.start, self.ratio.stop)
 
-    def own_numbers(self, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """Return numbers and levels for the sources of the customer's own numbers.
+    def own_levels(self, codes: Tensor) -> Tensor:
+        """Return the levels of events in the S sources of own numbers, (n, S), int64.
 
-        `codes`, of shape (n, C), are those of events. Both results, (n, S), int64, are
-        as `EarlierNumbers.before` takes them.
+        `codes`, of shape (n, C), are those of the events. Levels are -1 for none.
         """
-        shape = len(codes), len(self.own_sources)
-        own, levels = codes.new_zeros((2, *shape), dtype=torch.int64)
-        for k, source in enumerate(self.own_sources):
-            own[:, k] = bits_of_codes(codes[:, source.number])
-            levels[:, k] = source.levels(codes)
-        return own, levels
+        return _side_by_side([one.levels(codes) for one in self.own_sources], codes)
+
+    def own_numbers(self, codes: Tensor) -> Tensor:
+        """Return the numbers of events in these sources, (n, S), int64."""
+        return _side_by_side([one.numbers(codes) for one in self.own_sources], codes)
 
     def numbers(self, codes: Tensor) -> Tensor:
-        """Return the numbers of events as all sources have them, (n, S), int64."""
-        found = [bits_of_codes(codes[:, source.number]) for source in self.sources]
-        return torch.stack(found, dim=1)
+        """Return the numbers of events in all sources, (n, S), int64."""
+        return _side_by_side([one.numbers(codes) for one in self.sources], codes)
 
     def are_known(self, codes: Tensor) -> Tensor:
         """Return which events have a number, shape (n,), bool."""
@@ -138,8 +139,15 @@ class SourceColumns(NamedTuple):
         """
         first = self.usual.start
         for source, of_levels in zip(self.usual_sources, usual, strict=True):
-            bits = bits_of_codes(torch.from_numpy(codes[:, source.number])).numpy()
+            bits = source.numbers(torch.from_numpy(codes)).numpy()
             level = source.levels(codes)
             others = of_levels.usual_of_others(bits, level, customer)
             codes[:, first : first + N_USUAL_CODES] = others.codes()
             first += N_USUAL_CODES
+
+
+def _side_by_side(columns: Sequence[Tensor], codes: Tensor) -> Tensor:
+    """Return columns of n events, (n, S), int64; none for no sources."""
+    if not columns:
+        return codes.new_empty((len(codes), 0), dtype=torch.int64)
+    return torch.stack(list(columns), dim=1).to(torch.int64)

@@ -70,6 +70,7 @@ class LevelNumbers:
     # (n_levels + 2,), int64: level l has the pairs ``begin[l]:begin[l + 1]``; a level
     # beyond them stands for those that training does not have.
     begin: np.ndarray
+    n_trials: np.ndarray  # (n_levels + 1,), int64: training events of each level
 
     @classmethod
     def of(cls, bits: np.ndarray, level: np.ndarray) -> LevelNumbers:
@@ -87,14 +88,15 @@ class LevelNumbers:
         by_frequency = np.lexsort([bits, -n_events, level])
         n_pairs = np.bincount(level, minlength=1)
         begin = np.concatenate([[0], np.cumsum(n_pairs), [len(level)]])
-        return cls(bits[by_frequency], n_events[by_frequency], begin)
+        n_trials = np.bincount(level, n_events, len(n_pairs) + 1).astype("int64")
+        return cls(bits[by_frequency], n_events[by_frequency], begin, n_trials)
 
     def usual(self, level: np.ndarray) -> UsualNumbers:
         """Return the usual numbers of n levels, integers, -1 for none."""
         place = self._place(level)
         first, end = self.begin[place], self.begin[place + 1]
         has_pair = np.flatnonzero(first < end)
-        found = self._none(first, end)
+        found = self._none(place)
         found.bits[has_pair] = self.bits[first[has_pair]]
         found.n_equal[has_pair] = self.n_events[first[has_pair]]
         return found
@@ -132,7 +134,7 @@ class LevelNumbers:
         best = np.lexsort([self.bits[pair], -n_left, of_group])
         best = best[is_run_start(of_group[best])]
         best = best[n_left[best] > 0]
-        found = self._none(first, end)
+        found = self._none(place)
         found.bits[of_group[best]] = self.bits[pair[best]]
         found.n_equal[of_group[best]] = n_left[best]
         n_own_trials = np.bincount(of_own, n_own, len(at)).astype("int64")
@@ -142,15 +144,13 @@ class LevelNumbers:
     def _place(self, level: np.ndarray) -> np.ndarray:
         """Return the places of levels in `begin`."""
         n_levels = len(self.begin) - 2
-        return np.where((level >= 0) & (level < n_levels), level, n_levels)
+        place = np.where((level >= 0) & (level < n_levels), level, n_levels)
+        return place.astype("int64")
 
-    def _none(self, first: np.ndarray, end: np.ndarray) -> UsualNumbers:
-        """Return no numbers; levels have the pairs ``first:end``, of shape (n,)."""
-        total = np.append(0, np.cumsum(self.n_events))
-        zeros = np.zeros_like(first)
-        return UsualNumbers(
-            np.full_like(first, NO_NUMBER), zeros, total[end] - total[first]
-        )
+    def _none(self, place: np.ndarray) -> UsualNumbers:
+        """Return no numbers for levels at these places of `begin`, shape (n,)."""
+        nothing = np.full_like(place, NO_NUMBER), np.zeros_like(place)
+        return UsualNumbers(*nothing, self.n_trials[place])
 
     def _pairs(self, bits: np.ndarray, level: np.ndarray) -> np.ndarray:
         """Return the pair of each event, shape (n,), -1 where training has none."""

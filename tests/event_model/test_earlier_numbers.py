@@ -302,7 +302,7 @@ def test_earlier_numbers_are_drawn_as_the_likelihood_says(paying):
     log_new = []
 
     def kept(self, context, draws, state, is_tie, codes):
-        _, levels = self.columns.copied.own_numbers(codes)
+        levels = self.columns.copied.own_levels(codes)
         earlier = state.before(levels)
         log_new.append(self.gates.log_gates(context, earlier)[:, 1].numpy())
         return draw(self, context, draws, state, is_tie, codes)
