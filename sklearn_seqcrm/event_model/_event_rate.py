@@ -10,10 +10,18 @@ the first event of slow customers is late::
 Long interarrival times are observed of fast customers alone, because they have the
 long histories. Without the waiting time, slow customers are taken to be like them. But
 if the first event of each customer begins the relation, the waiting time is irrelevant.
+
+If events come in visits, as clicks do, the rate is that of visits::
+
+    events     |--eeee-------ee----------------e---|   3 visits: 2 repeats
+
+The time to the next visit depends on how often a customer has come, and hardly on how
+long the visits were.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -30,6 +38,11 @@ from sklearn_seqcrm.event_model._segments import sums_before
 _SHARE_BEFORE = 0.01
 # Numbers of customers from whom the prior is estimated.
 _FEWEST_ROWS, _MOST_ROWS = 100, 2**14
+# Events come in visits if this share of the interarrival times, at least, is shorter
+# than a hundredth of their mean (1% of exponential ones are), and so many are longer
+# than a tenth. With fewer short ones, counting visits has hardly changed predictions.
+_LEAST_SHARE_WITHIN, _FEWEST_BETWEEN = 0.25, 100
+_SHORT, _LONGEST_PAUSE = 0.01, 0.1  # as shares of the mean interarrival time
 # Bounds of the logarithms of r and alpha, and largest k.
 _LEAST_LOG, _MOST_LOG, _MOST_WEIGHT = -12.0, 12.0, 2.0
 
@@ -48,7 +61,8 @@ class RatePrior(NamedTuple):
     If customers come at random at constant rates from the start of the record on,
     ``k = 1``, and ``r`` has counted the first event; if first events do not depend on
     the rates, ``k = 0``. Where a lookback hides earlier events, ``u = 0``, and if it
-    does in a training row, ``k = 0``.
+    does in a training row, ``k = 0``. Where events come in visits, ``x`` counts only
+    the interarrival times between visits.
     """
 
     repeats: float = 0.5  # r
@@ -58,22 +72,47 @@ class RatePrior(NamedTuple):
     # A first event before or after these two is taken to be at the nearer one.
     start: float = 0.0
     latest: float = 0.0
+    pause: float = 0.0  # longest interarrival time within a visit, in units
+    # Rate, per unit, relative to which the network has the rates as inputs.
+    typical: float = 1.0
 
     @classmethod
-    def of(
-        cls,
+    def of_visits(cls, interarrival: np.ndarray, unit: float) -> Self:
+        """Return the default, or that for visits if events come in visits.
+
+        `interarrival`, of shape (n,), are ticks between successive events, 0 among
+        them.
+        """
+        positive = interarrival[interarrival > 0].astype("float64")
+        mean = float(positive.mean()) if len(positive) else 0.0
+        pause = _LONGEST_PAUSE * mean
+        n_between = int(np.count_nonzero(positive > pause))
+        n_within = int(np.count_nonzero(positive < _SHORT * mean))
+        few_within = n_within < _LEAST_SHARE_WITHIN * len(positive)
+        if few_within or n_between < _FEWEST_BETWEEN:
+            return cls()
+        rate = n_between / len(positive) * unit / mean
+        prior = cls(pause=pause / unit, typical=rate)
+        return prior._replace(time=prior.repeats / rate)
+
+    def is_repeat(self, lengths: Any) -> Any:
+        """Return whether interarrival times, in units, are repeats: after a pause."""
+        return lengths > self.pause
+
+    def estimated(
+        self,
         first: np.ndarray,
         cutoff: np.ndarray,
         n_repeats: np.ndarray,
         is_truncated: np.ndarray,
         unit: float,
     ) -> Self:
-        """Estimate by maximum likelihood; the default if ``k = 0`` fits as well.
+        """Return it by maximum likelihood, or as it is if ``k = 0`` fits as well.
 
         `first` and `cutoff`, of shape (n,), are ticks of the first event and the cutoff
-        of rows, `n_repeats`, (n,), their numbers of interarrival times above 0, and
-        `is_truncated`, (n,), bool, is as in `waited`. With the time ``w`` from the
-        first event to the cutoff, the number of repeats is negative binomial::
+        of rows, `n_repeats`, (n,), their numbers of repeats, and `is_truncated`, (n,),
+        bool, is as in `waited`. With the time ``w`` from the first event to the cutoff,
+        the number of repeats is negative binomial::
 
             P(x | u, w) = Gamma(r + x) / (Gamma(r) x!)
                           * (a / (a + w))^r (w / (a + w))^x,   a = alpha + k u
@@ -83,10 +122,12 @@ class RatePrior(NamedTuple):
         """
         # With a lookback, predictions must not depend on events that it hides.
         if is_truncated.any() or not len(first):
-            return cls()
+            return self
         arrivals = first.astype("float64")
         start = float(np.quantile(arrivals, _SHARE_BEFORE, method="lower"))
-        prior = cls(waiting_weight=1.0, start=start, latest=float(arrivals.max()))
+        prior = self._replace(
+            waiting_weight=1.0, start=start, latest=float(arrivals.max())
+        )
         waiting = prior.waited(first, is_truncated, unit).astype("float64")
         begin = np.maximum(arrivals, start)
         exposure = (cutoff.astype("float64") - begin) / unit
@@ -96,7 +137,7 @@ class RatePrior(NamedTuple):
         some = some[:: 1 + len(some) // _MOST_ROWS]
         counts = n_repeats[some].astype("float64")
         if len(some) < _FEWEST_ROWS or not counts.any() or not waiting[some].any():
-            return cls()
+            return self
         # The bounds of alpha are relative to the mean exposure.
         scale = exposure[some].mean()
         exposure, waiting = exposure[some] / scale, waiting[some] / scale
@@ -118,7 +159,7 @@ class RatePrior(NamedTuple):
             for logs in ([0.0, level], [0.0, level, -1.0])
         )
         if 2 * (without.fun - found.fun) <= np.log(len(counts)):
-            return cls()
+            return self
         r, alpha, k = parameters(found.x)
         return prior._replace(repeats=r, time=alpha * scale, waiting_weight=k)
 
@@ -152,13 +193,15 @@ class EventRate(NamedTuple):
     with simulated time.
     """
 
-    n_repeats: Any  # (n,): number of interarrival times above 0
+    n_repeats: Any  # (n,): number of interarrival times after which there is a repeat
     # (n,): their sum, the operational time from the first event to the last one, and
     # the weighted waiting time for the first one, in units of the grid.
     elapsed: Any
 
     @classmethod
-    def before_events(cls, lengths: Tensor, is_first: Tensor, waited: Tensor) -> Self:
+    def before_events(
+        cls, lengths: Tensor, is_first: Tensor, waited: Tensor, prior: RatePrior
+    ) -> Self:
         """Return the rate before each event.
 
         `lengths`, of shape (n,), are the interarrival times that the events end, in
@@ -167,13 +210,18 @@ class EventRate(NamedTuple):
         """
         # The time before the first event that a row sees does not count.
         lengths = lengths.masked_fill(is_first, 0.0)
-        terms = torch.stack([(lengths > 0).to(lengths.dtype), lengths], dim=1)
+        is_repeat = prior.is_repeat(lengths).to(lengths.dtype)
+        terms = torch.stack([is_repeat, lengths], dim=1)
         n_repeats, elapsed = sums_before(terms, is_first).unbind(1)
         return cls(n_repeats, elapsed + waited)
 
     @classmethod
     def at_cutoffs(
-        cls, events: HistorySource, lengths: np.ndarray, waited: np.ndarray
+        cls,
+        events: HistorySource,
+        lengths: np.ndarray,
+        waited: np.ndarray,
+        prior: RatePrior,
     ) -> Self:
         """Return the rate after the last event of rows, arrays of float32.
 
@@ -186,12 +234,14 @@ class EventRate(NamedTuple):
             until = np.concatenate([[0.0], np.cumsum(numbers, dtype="float64")])
             return (until[events.stop] - until[first]).astype("float32")
 
-        return cls(sums(lengths > 0), sums(lengths) + waited)
+        return cls(sums(prior.is_repeat(lengths)), sums(lengths) + waited)
 
-    def after(self, lengths: Tensor) -> Self:
+    def after(self, lengths: Tensor, prior: RatePrior) -> Self:
         """Return the rate after one more interarrival time of each, shape (n,)."""
-        return type(self)(self.n_repeats + (lengths > 0), self.elapsed + lengths)
+        n_repeats = self.n_repeats + prior.is_repeat(lengths)
+        return type(self)(n_repeats, self.elapsed + lengths)
 
     def log_rate(self, prior: RatePrior) -> Tensor:
-        """Return the logarithm of the rate, in repeats per unit, shape (n,)."""
-        return torch.log((self.n_repeats + prior.repeats) / (self.elapsed + prior.time))
+        """Return the logarithm of the rate relative to a typical one, shape (n,)."""
+        rate = (self.n_repeats + prior.repeats) / (self.elapsed + prior.time)
+        return torch.log(rate) - math.log(prior.typical)

@@ -62,15 +62,9 @@ def learn_events(
     index, offsets = ranges(rows.start, rows.stop)
     own, _ = ranges(encoded.start, encoded.stop)
     times = encoded.log.timeline.times[own]
-    grid, moment = _learn_grid(times, offsets, encoded.cutoff, encoder, estimator)
-    prior = RatePrior.of(
-        times[offsets[:-1]],
-        encoded.cutoff,
-        moment[offsets[1:] - 1] - moment[offsets[:-1]],
-        are_truncated(rows),
-        grid.unit,
+    grid, moment = _learn_grid(
+        times, offsets, encoded.cutoff, are_truncated(rows), encoder, estimator
     )
-    grid = grid._replace(rate_prior=prior)
     row = segment_numbers(offsets)
     events = TrainingEvents(times, moment, rows.codes[row].astype("int64"), row)
     fields, applies = _learn_fields(raw, encoder, index, events, estimator)
@@ -94,12 +88,14 @@ def _learn_grid(
     times: np.ndarray,
     offsets: np.ndarray,
     cutoff: np.ndarray,
+    is_truncated: np.ndarray,
     encoder: EventEncoder,
     estimator: Any,
 ) -> tuple[InterarrivalGrid, np.ndarray]:
     """Return the grid of interarrival times, and `TrainingEvents.moment` by it.
 
-    Row ``i`` has the events ``offsets[i]:offsets[i + 1]`` and the cutoff ``cutoff[i]``.
+    Row ``i`` has the events ``offsets[i]:offsets[i + 1]`` and the cutoff ``cutoff[i]``;
+    ``is_truncated[i]`` says whether a lookback hides earlier ones.
     """
     interarrival = interarrival_times(times, offsets)
     is_first = np.zeros(len(times), dtype=bool)
@@ -113,16 +109,24 @@ def _learn_grid(
         encoder.clock,
         estimator.yearly_seasonality,
     )
+    unit = encoder.layout.time_unit
+    prior = RatePrior.of_visits(interarrival, unit)
     grid = InterarrivalGrid.of(
         interarrival[~is_first],
         (times - interarrival)[~is_first],
         cutoff - last,
         last,
-        encoder.layout.time_unit,
+        unit,
         estimator.n_components,
         OperationalTime.of(times[interarrival > 0], encoder.clock, season),
+        has_visits=prior.pause > 0,
     )
-    return grid, np.cumsum(is_first | (grid.steps(interarrival) > 0))
+    steps = grid.steps(interarrival)
+    is_repeat = prior.is_repeat(steps * (grid.step / unit))
+    n_repeats = np.diff(np.concatenate([[0], np.cumsum(is_repeat)])[offsets])
+    first = times[offsets[:-1]]
+    prior = prior.estimated(first, cutoff, n_repeats, is_truncated, unit)
+    return grid._replace(rate_prior=prior), np.cumsum(is_first | (steps > 0))
 
 
 def _learn_fields(

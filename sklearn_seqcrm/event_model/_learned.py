@@ -307,8 +307,9 @@ class LearnedEvents:
         cells = torch.from_numpy(events.channels[:, self.blocks.cell])
         lengths = self.grid.lengths(cells).numpy()
         first = _times_or_cutoffs(events, events.start)
-        waited = self.grid.rate_prior.waited(first, are_truncated(rows), self.grid.unit)
-        rate = EventRate.at_cutoffs(events, lengths, waited)
+        prior = self.grid.rate_prior
+        waited = prior.waited(first, are_truncated(rows), self.grid.unit)
+        rate = EventRate.at_cutoffs(events, lengths, waited, prior)
         static = np.column_stack([static, *rate, waited, censored.astype("float32")])
         return RowData((source,), static)
 

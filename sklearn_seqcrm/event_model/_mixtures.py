@@ -42,9 +42,20 @@ def new_output(
     return layer
 
 
-def start_of_components(values: np.ndarray, n: int) -> tuple[tuple[float, ...], float]:
-    """Return n quantiles of values, and their standard deviation (1 if it is 0)."""
-    quantiles = np.quantile(values, (np.arange(n) + 0.5) / n)
+def start_of_components(
+    values: np.ndarray, n: int, weights: np.ndarray | None = None
+) -> tuple[tuple[float, ...], float]:
+    """Return n quantiles of values, and their standard deviation (1 if it is 0).
+
+    The quantiles may be those of a distribution with `weights`, of the same shape.
+    """
+    levels = (np.arange(n) + 0.5) / n
+    if weights is None:
+        quantiles = np.quantile(values, levels)
+    else:
+        order = np.argsort(values, kind="stable")
+        shares = weights[order] / weights.sum()
+        quantiles = np.interp(levels, shares.cumsum() - shares / 2, values[order])
     return tuple(quantiles.tolist()), float(values.std()) or 1.0
 
 

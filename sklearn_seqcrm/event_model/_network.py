@@ -186,7 +186,9 @@ class EventNetwork(nn.Module):
         events = part.events
         cells, is_first = events.values[:, self.blocks.cell], events.position == 0
         own, lengths = split_static(part.static), self.grid.lengths(cells)
-        rate = EventRate.before_events(lengths, is_first, own.waited[events.row])
+        rate = EventRate.before_events(
+            lengths, is_first, own.waited[events.row], self.grid.rate_prior
+        )
         time = self.time.log_prob(self.time_inputs(found.states, rate), cells)
         inputs = self.time_inputs(found.last, own.rate)
         survival = self.time.log_survival(inputs, own.log_censoring_time)

@@ -158,7 +158,7 @@ class Paths:
             times=saturating_add(self.times, interarrival.astype(self.times.dtype)),
             interarrival=interarrival,
             copies={i: one.advance(is_tie) for i, one in self.copies.items()},
-            rate=self.rate.after(lengths),
+            rate=self.rate.after(lengths, grid.rate_prior),
         )
 
 

@@ -7,7 +7,7 @@ import torch
 from numpy.testing import assert_allclose
 
 from sklearn_seqcrm.event_model import LSTMEventModel
-from sklearn_seqcrm.event_model._event_rate import EventRate
+from sklearn_seqcrm.event_model._event_rate import EventRate, RatePrior
 from sklearn_seqcrm.event_model._learned import split_static
 from sklearn_seqcrm.event_model._simulate import Simulator
 from sklearn_seqcrm.events import EventLog
@@ -62,7 +62,8 @@ def test_rates_before_events_and_at_cutoffs(fitted):
         cells = events.values[:, module.blocks.cell]
         lengths = module.grid.lengths(cells)
         no_waiting = torch.zeros(len(lengths))
-        found = EventRate.before_events(lengths, events.position == 0, no_waiting)
+        is_first = events.position == 0
+        found = EventRate.before_events(lengths, is_first, no_waiting, RatePrior())
         before = np.concatenate([[(0, 0.0), *seen[row][:-1]] for row in rows])
         assert_allclose(found.n_repeats, before[:, 0])
         assert_allclose(found.elapsed * unit, before[:, 1], rtol=1e-5)

@@ -49,7 +49,8 @@ def prior_of(events, is_truncated=None, unit=1.0):
     first, n = own.min().to_numpy(), own.size().to_numpy()
     if is_truncated is None:
         is_truncated = np.zeros(len(first), bool)
-    return RatePrior.of(first, np.full(len(first), END), n - 1, is_truncated, unit)
+    cutoff = np.full(len(first), END)
+    return RatePrior().estimated(first, cutoff, n - 1, is_truncated, unit)
 
 
 def test_waiting_counts_if_customers_come_from_the_start_on():
@@ -138,7 +139,7 @@ def test_waiting_counts_in_training_at_cutoffs_and_in_simulations(fitted):
         lengths = module.grid.lengths(events_of.values[:, module.blocks.cell])
         is_first = events_of.position == 0
         found = EventRate.before_events(
-            lengths, is_first, per_row.waited[events_of.row]
+            lengths, is_first, per_row.waited[events_of.row], prior
         )
         assert_allclose(found.elapsed[is_first], waited[rows], rtol=1e-6)
         # The rate before the last event, and its interarrival time.

@@ -1,0 +1,179 @@
+"""Visits of several events: rates count them, and components start between them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+
+from sklearn_seqcrm.event_model import LSTMEventModel
+from sklearn_seqcrm.event_model._event_rate import EventRate, RatePrior
+from sklearn_seqcrm.event_model._interarrival import InterarrivalGrid
+from sklearn_seqcrm.event_model._learned import split_static
+from sklearn_seqcrm.event_model._simulate import Simulator
+from sklearn_seqcrm.events import EventLog
+
+DAY, HOUR = 86400, 3600  # the logs are in seconds
+END = 50 * DAY
+# Rates of visits per day are gamma distributed with this shape and this rate.
+SHAPE, RATE = 1.5, 10.0
+SMALL = {"hidden_size": 4, "max_epochs": 2, "random_state": 0}
+
+
+def clicks(n=500, seed=0):
+    """Return clicks in visits at random times, and the numbers of visits so far.
+
+    Visits of one customer have about three clicks, and those of another one twelve.
+    """
+    rng = np.random.default_rng(seed)
+    rate = rng.gamma(SHAPE, 1 / RATE, n)
+    who = np.repeat(np.arange(n), rng.poisson(rate * END / DAY))
+    begin = rng.uniform(0, END, len(who))
+    n_clicks = rng.geometric(1 / rng.uniform(3, 12, n)[who])
+    visit = np.repeat(np.arange(len(who)), n_clicks)
+    pauses = rng.lognormal(np.log(HOUR / 60), 1, len(visit))
+    pauses[np.cumsum(n_clicks) - n_clicks] = 0
+    since = pd.Series(pauses).groupby(visit).cumsum().to_numpy()
+    events = pd.DataFrame({"who": who[visit], "time": begin[visit] + since})
+    events["time"] = events["time"].astype("int64")
+    return events.sort_values(["who", "time"], ignore_index=True)
+
+
+def rows_of(events, cutoff=END):
+    log = EventLog(events[events["time"] < cutoff], "who", "time")
+    return log.attach(pd.DataFrame({"who": log.customers}), cutoff=cutoff)
+
+
+def pauses_of(events):
+    return events.groupby("who")["time"].diff().dropna().to_numpy("int64")
+
+
+# The prior ----------------------------------------------------------------------------
+
+
+def test_clicks_of_a_visit_are_told_from_visits():
+    between = pauses_of(clicks())
+    prior = RatePrior.of_visits(between, unit=60.0)
+    # Clicks are a minute apart, visits more than a day.
+    assert 10 < prior.pause < 10 * 60
+    n_visits = np.count_nonzero(between > HOUR)
+    assert_allclose(prior.typical, n_visits / (between.sum() / 60), rtol=0.1)
+    assert_allclose(prior.repeats / prior.time, prior.typical)
+
+
+def test_the_prior_of_visits_depends_neither_on_the_unit_nor_on_ties():
+    between = pauses_of(clicks())
+    one = RatePrior.of_visits(between, unit=60.0)
+    other = RatePrior.of_visits(np.append(between, np.zeros(999, "int64")), unit=6.0)
+    for name, factor in {"pause": 10, "typical": 0.1, "time": 10, "repeats": 1}.items():
+        assert_allclose(getattr(other, name), factor * getattr(one, name))
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        np.random.default_rng(0).exponential(1e6, 5000),
+        # Customers with very different rates.
+        np.exp(np.random.default_rng(0).normal(10, 1.5, 5000)),
+        np.array([], "int64"),
+        np.zeros(9, "int64"),
+        # One wrong date among twenty times of a day.
+        np.array([DAY] * 20 + [20_000 * DAY]),
+        np.array([60] * 200 + [DAY] * 800),  # a fifth within visits
+        np.array([60] * 99 + [DAY] * 99),  # few visits
+    ],
+    ids=["random", "heavy tail", "none", "ties", "wrong date", "few pauses", "few"],
+)
+def test_other_events_are_visits_of_their_own(between):
+    assert RatePrior.of_visits(between, unit=60.0) == RatePrior()
+
+
+def test_a_quarter_of_short_times_are_enough():
+    prior = RatePrior.of_visits(np.array([60] * 50 + [DAY] * 150), unit=60.0)
+    assert 60 < 60 * prior.pause < DAY
+
+
+def test_the_prior_of_visits_is_estimated_from_their_number():
+    """Gamma(1.5, 10 days), after one visit: (2.5 + x) / (10 + u + t)."""
+    events = clicks(2000)
+    prior = LSTMEventModel(**SMALL).fit(rows_of(events))._learned.grid.rate_prior
+    assert 2.0 < prior.repeats < 3.2
+    assert 0.8 < prior.waiting_weight < 1.3
+    assert 7 < prior.time * np.median(pauses_of(events)) / DAY < 14
+
+
+# The network --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    events = clicks()
+    X = rows_of(events)
+    return LSTMEventModel(**SMALL).fit(X), X, events[events["time"] < END]
+
+
+def test_rates_count_visits_in_training_at_cutoffs_and_in_simulations(fitted):
+    model, X, events = fitted
+    learned, module = model._learned, model.net_.module_
+    grid, prior, data = learned.grid, learned.grid.rate_prior, model._read(X)
+    pause = prior.pause * grid.unit / grid.step  # in seconds
+    is_repeat = events.groupby("who")["time"].diff() > pause
+    n_visits = is_repeat.groupby(events["who"]).cumsum()
+    latest = n_visits.groupby(events["who"]).last().to_numpy()
+    assert_array_equal(split_static(data.static).rate.n_repeats, latest)
+    before = (n_visits - is_repeat).groupby(events["who"]).agg(list).tolist()
+    for rows, part in model.net_.parts(data, with_events=True):
+        own = part.events
+        lengths = grid.lengths(own.values[:, module.blocks.cell])
+        waited = split_static(part.static).waited[own.row]
+        found = EventRate.before_events(lengths, own.position == 0, waited, prior)
+        expected = np.concatenate([before[row] for row in rows])
+        assert_array_equal(found.n_repeats, expected)
+    simulator = Simulator(model.net_, learned)
+    with torch.no_grad():
+        observed = simulator.observed(data)
+        paths, _ = simulator.at_cutoffs(data, np.arange(len(X)), observed)
+    for share, more in {0.0: 0, 0.9: 0, 1.1: 1}.items():
+        ticks = np.full(len(X), round(share * pause) * grid.step)
+        later = paths.advance(ticks, grid)
+        assert_array_equal(later.rate.n_repeats, latest + more)
+
+
+def test_inputs_are_rates_relative_to_a_typical_one():
+    prior = RatePrior(repeats=2.0, time=3.0, typical=0.25)
+    rate = EventRate(torch.tensor([3.0]), torch.tensor([7.0]))
+    assert_allclose(rate.log_rate(prior), np.log([0.5 / 0.25]), rtol=1e-6)
+
+
+def test_half_of_the_components_start_between_visits():
+    between = pauses_of(clicks())
+    none = np.array([], "int64")
+    args = between, np.zeros(len(between), "int64"), none, none, 60.0
+    by_number = InterarrivalGrid.of(*args, 4, None)
+    grid = InterarrivalGrid.of(*args, 4, None, has_visits=True)
+    hour = np.log(HOUR / 60)
+    assert np.count_nonzero(np.array(by_number.quantiles) > hour) <= 1
+    assert (np.array(grid.quantiles) > hour).tolist() == [False, False, True, True]
+    assert grid.spread == by_number.spread
+
+
+def test_who_comes_back_depends_on_visits_and_not_on_clicks():
+    """The log loss is near that of the posterior distribution of the rates."""
+    events = clicks(800, seed=1)
+    cutoff, within = 43 * DAY, 7 * DAY
+    X = rows_of(events, cutoff)
+    model = LSTMEventModel(random_state=0).fit(X)
+    chance = np.array([1 - one(within) for one in model.predict_survival_function(X)])
+    known = events[events["time"] < cutoff]
+    first = known.groupby("who")["time"].diff().gt(HOUR).groupby(known["who"])
+    n_visits = first.sum() + 1
+    coming = events.loc[events["time"] >= cutoff, "who"]
+    came = n_visits.index.isin(coming)
+    elapsed = RATE + cutoff / DAY
+    best = 1 - (elapsed / (elapsed + within / DAY)) ** (SHAPE + n_visits.to_numpy())
+
+    def log_loss(chance):
+        return -np.log(np.where(came, chance, 1 - chance)).mean()
+
+    base = log_loss(np.full(len(came), came.mean()))
+    assert log_loss(chance) < log_loss(best) + 0.25 * (base - log_loss(best))
