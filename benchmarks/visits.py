@@ -4,8 +4,9 @@ Simulated visitors come at random times, at gamma rates (shape 1.5, .15 visits a
 average), and each has an own mean number of clicks per visit, half a minute or so
 apart. From 45 days of clicks, their chances to come within the next 7 days are
 predicted: by `LSTMEventModel` with its defaults, by boosted trees on the columns of
-`HistoryAggregator` at five earlier cutoffs, and by the posterior distribution of the
-rates given the number of visits, which is the best possible prediction.
+`HistoryAggregator` at five earlier cutoffs, by a network trained on the same rows, with
+a step for each click or for each hour with clicks, and by the posterior distribution of
+the rates given the number of visits, which is the best possible prediction.
 
     python benchmarks/visits.py --seeds 0 1 2
 """
@@ -15,6 +16,7 @@ import argparse
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.pipeline import make_pipeline
@@ -22,6 +24,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
+from sklearn_seqcrm.neural_network import LSTMClassifier
+from sklearn_seqcrm.preprocessing import make_history_pipeline
 from sklearn_seqcrm.targets import future_count
 
 SHAPE, RATE = 1.5, 10.0  # of the rates of visits a day
@@ -67,18 +71,30 @@ def chances(events, seed):
         ).snapshots([CUTOFF])
     )
     survival = model.predict_survival_function(test)
+    y = future_count(train, HORIZON) > 0
     trees = make_pipeline(
         HistoryAggregator(),
         HistGradientBoostingClassifier(
             learning_rate=0.05, max_leaf_nodes=8, max_iter=100, random_state=seed
         ),
-    ).fit(train, future_count(train, HORIZON) > 0)
+    )
+    network = make_history_pipeline(LSTMClassifier(random_state=seed, verbose=0))
+    by_hour = clone(network).set_params(encoder__moments="1h")
+    classifiers = {
+        "boosted trees": trees,
+        "network": network,
+        'network, moments="1h"': by_hour,
+    }
+    found = {
+        name: one.fit(train, y).predict_proba(test)[:, 1]
+        for name, one in classifiers.items()
+    }
     elapsed = RATE + (CUTOFF - START) / pd.Timedelta("1D")
     n_visits = known.groupby("who")["visit"].nunique().loc[test["who"]].to_numpy()
     ratio = elapsed / (elapsed + HORIZON / pd.Timedelta("1D"))
     return came, {
         "event model": np.array([1 - one(HORIZON) for one in survival]),
-        "boosted trees": trees.predict_proba(test)[:, 1],
+        **found,
         "best possible": 1 - ratio ** (SHAPE + n_visits),
     }
 
