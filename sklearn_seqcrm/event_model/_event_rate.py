@@ -81,7 +81,8 @@ class RatePrior(NamedTuple):
         """Return the default, or that for visits if events come in visits.
 
         `interarrival`, of shape (n,), are ticks between successive events, 0 among
-        them.
+        them, without outliers such as those of wrong dates. A few customers who come
+        much more often than all others look like visits, too.
         """
         positive = interarrival[interarrival > 0].astype("float64")
         mean = float(positive.mean()) if len(positive) else 0.0
@@ -193,7 +194,7 @@ class EventRate(NamedTuple):
     with simulated time.
     """
 
-    n_repeats: Any  # (n,): number of interarrival times after which there is a repeat
+    n_repeats: Any  # (n,): number of interarrival times longer than a pause
     # (n,): their sum, the operational time from the first event to the last one, and
     # the weighted waiting time for the first one, in units of the grid.
     elapsed: Any

@@ -74,7 +74,7 @@ class InterarrivalGrid(NamedTuple):
         unit: float,
         n_components: int,
         operational_time: OperationalTime | None,
-        has_visits: bool = False,
+        longest: float | None = None,
     ) -> InterarrivalGrid:
         """Learn from the interarrival times of training events.
 
@@ -83,7 +83,8 @@ class InterarrivalGrid(NamedTuple):
         ticks from the last event of each row to its cutoff, and of this event.
         `n_components` is the number of log-normals. `unit` and `operational_time` are
         as in the class, but rates of weekdays are dropped if a day is not a whole
-        number of steps. `has_visits` says whether most events may be within visits.
+        number of steps. If events come in visits, `longest` is
+        the time, in ticks, beyond which longer times have no more weight.
         """
         some, censored = interarrival > 0, time_since_last > 0
         positive = interarrival[some]
@@ -103,11 +104,12 @@ class InterarrivalGrid(NamedTuple):
             expected = operational_time.warp(_next_step(start, step), expected)
         logs = np.log(expected / unit) if len(expected) else np.zeros(1)
         weights = None
-        if has_visits:
-            # Half of the weight by number and half by length: by number alone, all
-            # components but one would start within visits, and between visits is the
-            # next event at most cutoffs.
-            weights = 1 / len(expected) + expected / expected.sum()
+        if longest is not None:
+            # Half of the weight by number and half by length: by number alone, nearly
+            # all components would start within visits, and between visits is the next
+            # event at most cutoffs.
+            lengths = np.minimum(expected, longest).astype("float64")
+            weights = 1 / len(lengths) + lengths / lengths.sum()
         quantiles, spread = start_of_components(logs, n_components, weights)
         return cls(
             unit,

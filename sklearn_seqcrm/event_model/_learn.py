@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
+import torch
 from sklearn.compose import ColumnTransformer
 
 from sklearn_seqcrm._columns import ColumnRoles, Table, static_parts
@@ -33,6 +34,10 @@ from sklearn_seqcrm.event_model._number_codes import NO_LEVEL
 from sklearn_seqcrm.event_model._numbers import NumberField
 from sklearn_seqcrm.event_model._operational_time import OperationalTime
 from sklearn_seqcrm.event_model._yearly_season import yearly_season
+
+# Share of the rows whose longest interarrival times are no outliers: a few wrong dates
+# must not move the length of the pauses between visits.
+_SHARE_WITHOUT_OUTLIERS = 0.99
 
 
 def learn_events(
@@ -110,7 +115,9 @@ def _learn_grid(
         estimator.yearly_seasonality,
     )
     unit = encoder.layout.time_unit
-    prior = RatePrior.of_visits(interarrival, unit)
+    longest = np.maximum.reduceat(interarrival, offsets[:-1])  # of each row
+    longest = np.quantile(longest, _SHARE_WITHOUT_OUTLIERS, method="lower")
+    prior = RatePrior.of_visits(np.minimum(interarrival, longest), unit)
     grid = InterarrivalGrid.of(
         interarrival[~is_first],
         (times - interarrival)[~is_first],
@@ -119,14 +126,15 @@ def _learn_grid(
         unit,
         estimator.n_components,
         OperationalTime.of(times[interarrival > 0], encoder.clock, season),
-        has_visits=prior.pause > 0,
+        longest=longest if prior.pause else None,
     )
-    steps = grid.steps(interarrival)
-    is_repeat = prior.is_repeat(steps * (grid.step / unit))
+    cells = torch.from_numpy(grid.cells(interarrival, times - interarrival))
+    is_repeat = prior.is_repeat(grid.lengths(cells)).numpy()
     n_repeats = np.diff(np.concatenate([[0], np.cumsum(is_repeat)])[offsets])
     first = times[offsets[:-1]]
     prior = prior.estimated(first, cutoff, n_repeats, is_truncated, unit)
-    return grid._replace(rate_prior=prior), np.cumsum(is_first | (steps > 0))
+    moment = np.cumsum(is_first | (grid.steps(interarrival) > 0))
+    return grid._replace(rate_prior=prior), moment
 
 
 def _learn_fields(

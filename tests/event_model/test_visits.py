@@ -102,6 +102,65 @@ def test_the_prior_of_visits_is_estimated_from_their_number():
     assert 7 < prior.time * np.median(pauses_of(events)) / DAY < 14
 
 
+def grid_of(events):
+    return LSTMEventModel(**SMALL).fit(rows_of(events))._learned.grid
+
+
+def test_a_few_wrong_dates_do_not_move_the_pause():
+    events = clicks()
+    wrong = pd.DataFrame({"who": [3, 5, 8], "time": -20_000 * DAY})
+    one, other = grid_of(events), grid_of(pd.concat([wrong, events]))
+    assert_allclose(other.rate_prior.pause, one.rate_prior.pause, rtol=0.1)
+    assert_allclose(other.rate_prior.typical, one.rate_prior.typical, rtol=0.1)
+    assert_allclose(other.quantiles, one.quantiles, atol=0.2)
+
+
+def test_components_do_not_depend_on_the_unit_of_times():
+    """Also if the sum of all interarrival times exceeds int64."""
+    events = clicks()
+    between = np.tile(pauses_of(events), 50)
+    none = np.array([], "int64")
+    found = [
+        InterarrivalGrid.of(
+            ticks * between,
+            np.zeros(len(between), "int64"),
+            none,
+            none,
+            60.0 * ticks,
+            4,
+            None,
+            longest=30.0 * DAY * ticks,
+        ).quantiles
+        for ticks in (1, 10**9)
+    ]
+    assert between.sum() > 2**63 / 10**9
+    assert_allclose(found[1], found[0])
+
+
+def test_repeats_of_training_are_those_at_cutoffs(monkeypatch):
+    """Also where weekdays make lengths operational."""
+    seen = []
+    estimated = RatePrior.estimated
+
+    def spy(self, first, cutoff, n_repeats, is_truncated, unit):
+        seen.append(n_repeats)
+        return estimated(self, first, cutoff, n_repeats, is_truncated, unit)
+
+    monkeypatch.setattr(RatePrior, "estimated", spy)
+    events = clicks(300)
+    events["time"] = pd.Timestamp("2024-01-01") + pd.to_timedelta(
+        events["time"] * 2 // 1800 * 30, unit="min"
+    )
+    events = events[(events["time"].dt.day_of_week < 6) | (events.index % 40 == 0)]
+    log = EventLog(events, "who", "time")
+    X = log.attach(pd.DataFrame({"who": log.customers}), cutoff="2024-05-01")
+    model = LSTMEventModel(**SMALL).fit(X)
+    grid = model._learned.grid
+    assert grid.rate_prior.pause > 0
+    assert grid.operational_time is not None
+    assert_array_equal(seen[0], split_static(model._read(X).static).rate.n_repeats)
+
+
 # The network --------------------------------------------------------------------------
 
 
@@ -150,7 +209,7 @@ def test_half_of_the_components_start_between_visits():
     none = np.array([], "int64")
     args = between, np.zeros(len(between), "int64"), none, none, 60.0
     by_number = InterarrivalGrid.of(*args, 4, None)
-    grid = InterarrivalGrid.of(*args, 4, None, has_visits=True)
+    grid = InterarrivalGrid.of(*args, 4, None, longest=30.0 * DAY)
     hour = np.log(HOUR / 60)
     assert np.count_nonzero(np.array(by_number.quantiles) > hour) <= 1
     assert (np.array(grid.quantiles) > hour).tolist() == [False, False, True, True]
