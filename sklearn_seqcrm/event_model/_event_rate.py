@@ -181,9 +181,10 @@ class EventRate(NamedTuple):
     """How often a customer has come so far: the interarrival times of rows or events.
 
     If customers come at random, each at a constant rate of its own, the interarrival
-    times so far matter only by their number ``x`` and their sum ``t``. The rate is its
-    posterior mean under the gamma distribution of `RatePrior`; the weighted waiting
-    time ``k u`` is a part of `elapsed`.
+    times so far matter only by their number ``x``, or that of those between visits (see
+    `RatePrior`), and their sum ``t``. The rate is its posterior mean under the gamma
+    distribution of `RatePrior`; the weighted waiting time ``k u`` is a part of
+    `elapsed`.
 
     The logarithm of such a rate is an input beside the state. Outputs of a recurrent
     cell lie between -1 and 1, so that without it very busy customers were regressed to

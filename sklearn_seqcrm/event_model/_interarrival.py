@@ -83,8 +83,8 @@ class InterarrivalGrid(NamedTuple):
         ticks from the last event of each row to its cutoff, and of this event.
         `n_components` is the number of log-normals. `unit` and `operational_time` are
         as in the class, but rates of weekdays are dropped if a day is not a whole
-        number of steps. If events come in visits, `longest` is
-        the time, in ticks, beyond which longer times have no more weight.
+        number of steps. If events come in visits, `longest` is the time, in ticks,
+        beyond which longer times have no more weight.
         """
         some, censored = interarrival > 0, time_since_last > 0
         positive = interarrival[some]

@@ -22,7 +22,7 @@ from sklearn_seqcrm._store import RawLog, Rows
 from sklearn_seqcrm.event_model._busiest_windows import BusiestWindows
 from sklearn_seqcrm.event_model._event_rate import RatePrior
 from sklearn_seqcrm.event_model._fields import TrainingEvents
-from sklearn_seqcrm.event_model._interarrival import InterarrivalGrid
+from sklearn_seqcrm.event_model._interarrival import TIE, InterarrivalGrid
 from sklearn_seqcrm.event_model._learned import (
     LearnedEvents,
     are_truncated,
@@ -115,8 +115,8 @@ def _learn_grid(
         estimator.yearly_seasonality,
     )
     unit = encoder.layout.time_unit
-    longest = np.maximum.reduceat(interarrival, offsets[:-1])  # of each row
-    longest = np.quantile(longest, _SHARE_WITHOUT_OUTLIERS, method="lower")
+    of_rows = np.maximum.reduceat(interarrival, offsets[:-1])
+    longest = np.quantile(of_rows, _SHARE_WITHOUT_OUTLIERS, method="lower")
     prior = RatePrior.of_visits(np.minimum(interarrival, longest), unit)
     grid = InterarrivalGrid.of(
         interarrival[~is_first],
@@ -133,8 +133,8 @@ def _learn_grid(
     n_repeats = np.diff(np.concatenate([[0], np.cumsum(is_repeat)])[offsets])
     first = times[offsets[:-1]]
     prior = prior.estimated(first, cutoff, n_repeats, is_truncated, unit)
-    moment = np.cumsum(is_first | (grid.steps(interarrival) > 0))
-    return grid._replace(rate_prior=prior), moment
+    is_tie = cells[:, 1].numpy() == TIE
+    return grid._replace(rate_prior=prior), np.cumsum(is_first | ~is_tie)
 
 
 def _learn_fields(

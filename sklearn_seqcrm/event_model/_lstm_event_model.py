@@ -186,9 +186,9 @@ class LSTMEventModel(RecommendingEventModel):
     do. If old events were deleted from the log, fit the model again: all first events
     would be late.
 
-    **Visits.** If a quarter of the times between events are shorter than a hundredth of
-    their mean, as between clicks, times longer than a tenth of the mean are between
-    visits, and the rate so far is that of visits.
+    **Visits.** If a quarter of the interarrival times above 0 are shorter than a
+    hundredth of their mean, as between clicks, and 100 are longer than a tenth of it,
+    the latter are the times between visits, and the rate so far is that of visits.
 
     **Weekdays.** Where weekdays differ by enough to predict held-out weeks, times are
     measured in operational time, which passes on each weekday in proportion to its

@@ -21,7 +21,7 @@ SMALL = {"hidden_size": 4, "max_epochs": 2, "random_state": 0}
 
 
 def clicks(n=500, seed=0):
-    """Return clicks in visits at random times, and the numbers of visits so far.
+    """Return clicks in visits at random times.
 
     Visits of one customer have about three clicks, and those of another one twelve.
     """
@@ -46,6 +46,10 @@ def rows_of(events, cutoff=END):
 
 def pauses_of(events):
     return events.groupby("who")["time"].diff().dropna().to_numpy("int64")
+
+
+def grid_of(events):
+    return LSTMEventModel(**SMALL).fit(rows_of(events))._learned.grid
 
 
 # The prior ----------------------------------------------------------------------------
@@ -96,14 +100,10 @@ def test_a_quarter_of_short_times_are_enough():
 def test_the_prior_of_visits_is_estimated_from_their_number():
     """Gamma(1.5, 10 days), after one visit: (2.5 + x) / (10 + u + t)."""
     events = clicks(2000)
-    prior = LSTMEventModel(**SMALL).fit(rows_of(events))._learned.grid.rate_prior
+    prior = grid_of(events).rate_prior
     assert 2.0 < prior.repeats < 3.2
     assert 0.8 < prior.waiting_weight < 1.3
     assert 7 < prior.time * np.median(pauses_of(events)) / DAY < 14
-
-
-def grid_of(events):
-    return LSTMEventModel(**SMALL).fit(rows_of(events))._learned.grid
 
 
 def test_a_few_wrong_dates_do_not_move_the_pause():
@@ -175,7 +175,7 @@ def test_rates_count_visits_in_training_at_cutoffs_and_in_simulations(fitted):
     model, X, events = fitted
     learned, module = model._learned, model.net_.module_
     grid, prior, data = learned.grid, learned.grid.rate_prior, model._read(X)
-    pause = prior.pause * grid.unit / grid.step  # in seconds
+    pause = prior.pause * grid.unit / grid.step  # in steps: seconds
     is_repeat = events.groupby("who")["time"].diff() > pause
     n_visits = is_repeat.groupby(events["who"]).cumsum()
     latest = n_visits.groupby(events["who"]).last().to_numpy()
