@@ -22,8 +22,8 @@ class BusiestWindows(NamedTuple):
     """Largest number of events of a training customer in windows of several lengths.
 
     The lengths are ``longest / 2^k`` for k = 0, ..., 11, where ``longest`` is the time
-    from the first to the last event of the longest history. With the times ``t`` of one
-    customer::
+    from the first to the last event of the longest history (to the cutoff, if no customer
+    has events at two times). With the times ``t`` of one customer::
 
         count(length) = max over customers, i of #{j : t[i] <= t[j] <= t[i] + length}
         bound(length) = max(20, 2 * count(shortest window of at least this length))
@@ -34,13 +34,16 @@ class BusiestWindows(NamedTuple):
     counts: tuple[int, ...]
 
     @classmethod
-    def of(cls, times: np.ndarray, offsets: np.ndarray) -> BusiestWindows:
+    def of(
+        cls, times: np.ndarray, offsets: np.ndarray, cutoff: np.ndarray
+    ) -> BusiestWindows:
         """Count the events of histories in windows.
 
-        History ``i`` has the times ``times[offsets[i]:offsets[i + 1]]``, ascending.
+        History ``i`` has the times ``times[offsets[i]:offsets[i + 1]]``, ascending, and
+        ends before ``cutoff[i]``.
         """
         since = (times - times[offsets[:-1]].repeat(np.diff(offsets))).astype("float64")
-        longest = float(since.max(initial=1.0))
+        longest = float(since.max() or (cutoff - times[offsets[:-1]]).max())
         stop = offsets[1:].repeat(np.diff(offsets))
         lengths = [longest / 2.0**k for k in reversed(range(_N_LENGTHS))]
         counts: list[int] = []

@@ -39,6 +39,9 @@ from sklearn_seqcrm.event_model._path_draws import PathDraws
 # Without a common step of all interarrival times, cells have this share of a typical
 # one; closer times count as ties.
 _FINE = 1e-6
+# Fewer interarrival times than this may have a common divisor by chance (of ten days,
+# one in a thousand), so that the times of all events decide about the step as well.
+_FEW = 10
 TIE = -1.0  # marks a tie in arrays of cell widths: two events at the same time
 
 
@@ -47,9 +50,9 @@ class InterarrivalGrid(NamedTuple):
 
     unit: float  # ticks in a typical interarrival time
     # Largest number of ticks that every interarrival time is a multiple of; without
-    # one, a small part of `unit`.
+    # one, a small part of `unit`. Of few, the times of all events are multiples as well.
     step: float
-    tie_share: float  # share of the events at the time of the previous event
+    tie_share: float  # share of the interarrival times that are 0; others are later
     some_ties: bool  # whether there are any; otherwise none is simulated
     # Quantiles of the log interarrival times that are not 0, in units, from which the
     # means of the components start.
@@ -88,13 +91,15 @@ class InterarrivalGrid(NamedTuple):
         """
         some, censored = interarrival > 0, time_since_last > 0
         positive = interarrival[some]
-        step = _common_step(positive)
+        step = _common_step(_multiples(positive, starts, last, time_since_last))
         if step is None:
-            step = _FINE * unit if len(positive) else 1.0
+            step = _FINE * unit
         if operational_time is not None and operational_time.day % step:
             operational_time = operational_time.without_weekdays()
+        n_ties = len(interarrival) - len(positive)
+        n_times = len(interarrival) + censored.sum()
         # A pseudo-count of half a tie and half an interarrival time above 0.
-        tie_share = (len(interarrival) - len(positive) + 0.5) / (len(interarrival) + 1)
+        tie_share = float((n_ties + 0.5) / (n_times + 1))
         # A censored time counts as twice the time so far: the expected total if the
         # cutoff is a random point in it. Without censored times, components would start
         # at the times of customers who come back soon.
@@ -234,17 +239,35 @@ def _next_step(times: np.ndarray, step: float) -> np.ndarray:
     return saturating_add(times - times % int(step), int(step))
 
 
-def _common_step(interarrival: np.ndarray) -> float | None:
+def _multiples(
+    positive: np.ndarray,
+    starts: np.ndarray,
+    last: np.ndarray,
+    time_since_last: np.ndarray,
+) -> np.ndarray:
+    """Return times that are multiples of the step, shape (n,), one at least.
+
+    They are the interarrival times `positive`; of few, also the times of all events
+    since the first of them; and where all events are at one time, the times to the
+    cutoffs. Other arguments are as in `InterarrivalGrid.of`.
+    """
+    if len(positive) >= _FEW:
+        return positive
+    times = np.concatenate([starts, last])
+    since = times - times.min()
+    found = np.concatenate([positive, since[since > 0]])
+    return found if len(found) else time_since_last
+
+
+def _common_step(times: np.ndarray) -> float | None:
     """Return the largest step that all times are multiples of; None without one."""
-    if not len(interarrival):
-        return None
-    if interarrival.dtype.kind == "f":
+    if times.dtype.kind == "f":
         # Only whole numbers that a float holds exactly have a common divisor.
-        is_whole = np.equal(interarrival, np.floor(interarrival)).all()
-        if not (is_whole and interarrival.max() < 2.0**53):
-            return time_step(interarrival) or None
-        interarrival = interarrival.astype("int64")
-    return float(np.gcd.reduce(interarrival))
+        is_whole = np.equal(times, np.floor(times)).all()
+        if not (is_whole and times.max() < 2.0**53):
+            return time_step(times) or None
+        times = times.astype("int64")
+    return float(np.gcd.reduce(times))
 
 
 # The distribution --------------------------------------------------------------------

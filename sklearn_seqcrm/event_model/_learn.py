@@ -83,7 +83,7 @@ def learn_events(
         grid=grid,
         fields=fields,
         applies=applies,
-        most_events=BusiestWindows.of(times, offsets),
+        most_events=BusiestWindows.of(times, offsets, encoded.cutoff),
         names=raw.names,
         shuffles_lines=shuffles_lines,
     )

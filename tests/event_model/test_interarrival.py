@@ -210,7 +210,7 @@ def test_days_that_are_no_whole_steps_have_no_weekdays():
     week, steps = OperationalTime(RATES, US), np.array([1, 2, 3])
     for step in (2 * US, 7 * US // 24):
         found = InterarrivalGrid.of(
-            steps * step, steps * US, steps[:0], steps[:0], US, 2, week
+            steps * step, steps * step, steps[:0], steps[:0], US, 2, week
         )
         assert found.operational_time is None
 

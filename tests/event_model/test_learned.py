@@ -29,16 +29,35 @@ DAY = 86_400_000_000
         (np.array([3.0, 9.0, 0.0]), 3.0),
         (np.array([0.25, 1.5, 3.0]), 0.25),
         (np.array([0.25, 1.5, np.pi]), 1.5e-6),
-        (np.array([0, 0]), 1.0),
     ],
-    ids=["days", "minutes", "whole floats", "quarters", "floats", "ties"],
+    ids=["days", "minutes", "whole floats", "quarters", "floats"],
 )
 def test_resolution_of_times(interarrival, step):
-    positive, none = interarrival[interarrival > 0], np.zeros(0)
-    unit = float(np.median(positive)) if len(positive) else 1.0
-    starts = np.zeros(len(interarrival))
+    unit = float(np.median(interarrival[interarrival > 0]))
+    none, starts = np.zeros(0), np.zeros(len(interarrival))
     found = InterarrivalGrid.of(interarrival, starts, none, none, unit, 2, None)
     assert_allclose(found.step, step)
+
+
+@pytest.mark.parametrize(
+    ("interarrival", "starts", "last", "step"),
+    [
+        ([], [], [10, 13, 10], 3),
+        ([], [], [10, 10, 10], 8),  # to the cutoffs
+        ([0, 0], [2, 8], [8, 14, 2], 6),
+        ([14], [1], [15, 3, 7], 2),
+        ([14] * 9, [1] * 9, [15, 3, 7], 2),
+        ([14] * 10, [1] * 10, [15, 3, 7], 14),
+    ],
+    ids=["one event each", "one moment", "ties", "one repeats", "nine", "ten"],
+)
+def test_resolution_where_few_come_back(interarrival, starts, last, step):
+    interarrival, starts, last = (
+        np.array(one, "int64") for one in (interarrival, starts, last)
+    )
+    since = np.array([8, 16, 24])
+    found = InterarrivalGrid.of(interarrival, starts, since, last, 1.0, 2, None)
+    assert found.step == step
 
 
 def test_cells_of_interarrival_times():
@@ -155,7 +174,8 @@ def test_busiest_windows_against_a_loop():
     counts = rng.integers(1, 9, 20)
     offsets = np.concatenate([[0], np.cumsum(counts)])
     times = np.concatenate([np.sort(rng.integers(0, 500, n)) for n in counts])
-    found = BusiestWindows.of(times, offsets)
+    found = BusiestWindows.of(times, offsets, np.full(20, 10_000))
+    assert found.lengths[-1] == max(map(np.ptp, np.split(times, offsets[1:-1])))
     for length, count in zip(found.lengths, found.counts, strict=True):
         most = max(
             np.sum((own >= time) & (own <= time + length))
@@ -167,6 +187,13 @@ def test_busiest_windows_against_a_loop():
     # For longer than anyone was seen, at the same pace.
     assert found.bound(10 * found.lengths[-1]) == 20 * found.counts[-1]
     assert found.bound(1.7e308) == 2**62
+
+
+def test_busiest_windows_of_single_baskets_end_at_cutoffs():
+    times, offsets = np.array([7, 7, 7, 2, 5, 5]), np.array([0, 3, 4, 6])
+    found = BusiestWindows.of(times, offsets, np.array([9, 10, 9]))
+    assert found.lengths[-1] == 8
+    assert found.bound(800.0) == 2 * 300
 
 
 def test_batches_are_mixed_and_parts_alike():

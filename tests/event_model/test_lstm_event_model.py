@@ -264,6 +264,26 @@ def test_weekly_training_customers_and_a_daily_log():
     assert truth - 0.5 < found[1] < truth + 0.1
 
 
+@pytest.mark.parametrize(("lookback", "last"), [(None, 90), ("1D", 2)])
+def test_customers_with_one_basket_so_far(lookback, last):
+    """Nobody came back: simulated times are days, and the curves reach the cutoffs."""
+    rng = np.random.default_rng(0)
+    who = np.repeat(range(100), 2)  # baskets of two lines
+    day = rng.integers(0, 90, 100)
+    if lookback:
+        day[:30] = 89
+    start = pd.Timestamp("2024-01-01")
+    events = pd.DataFrame({"who": who, "day": start + pd.to_timedelta(day[who], "D")})
+    log = EventLog(events, "who", "day")
+    X = log.snapshots([start + 90 * DAY], lookback=lookback)
+    model = LSTMEventModel(**SMALL).fit(X)
+    assert model.resolutions_ == {"day": DAY}
+    assert_array_equal(model.unique_times_[[0, 1, -1]], [0, 1, last])
+    paths = model.sample(X, f"{last}D", n_paths=5, random_state=0)
+    assert len(paths)
+    assert (paths["day"] == paths["day"].dt.normalize()).all()
+
+
 def test_the_unit_of_densities_is_named(model, X):
     scores = {
         unit: model.score_events(X, time_unit=unit) for unit in (None, "1D", "1h")
