@@ -156,8 +156,9 @@ def _last_levels(
     """Yield the levels of each field from the first events of last moments on."""
     index, offsets = ranges(first, array.rows.stop[filled])
     row = np.repeat(filled, np.diff(offsets))
+    aware = array.log.timeline.clock.aware
     for field in array.log.fields:
-        values = pd.Series(array.log.column(field).to_pandas(index))
+        values = pd.Series(array.log.column(field).to_pandas(index, aware=aware))
         try:
             levels, distinct = pd.factorize(values)
         except TypeError:  # vectors have no levels

@@ -96,20 +96,21 @@ class Column(NamedTuple):
         position = np.cumsum(occurs[:-1], dtype="int32") - 1
         return Column(look_up(position, values), levels[occurs[:-1]])
 
-    def to_pandas(self, index: np.ndarray | slice = slice(None)) -> Any:
+    def to_pandas(self, index: np.ndarray | slice = slice(None), *, aware: bool) -> Any:
         """Return values at some events as a user sees them.
 
         Categories have only levels that occur there: any other one would leak an event
-        of another customer or after a cutoff.
+        of another customer or after a cutoff. Datetimes are in UTC if the log is
+        `aware`, which means that its times have a time zone.
         """
         some = self.take(index).trimmed()
-        return some.type.to_pandas(*some)
+        return some.type.to_pandas(*some, aware=aware)
 
     def stored(self, index: np.ndarray | slice = slice(None)) -> Any:
         """Return values at some events as files hold them: vectors as a matrix."""
         if self.values.ndim == 2:
             return self.values[index]
-        return pd.Series(self.to_pandas(index))
+        return pd.Series(self.to_pandas(index, aware=False))
 
     def distinct(self) -> np.ndarray:
         """Return codes from 0 on, equal for equal values, shape (n_events,), int64."""

@@ -93,8 +93,13 @@ class FieldType(ABC):
         """Return which values are not missing, shape (n_events,), bool."""
 
     @abstractmethod
-    def to_pandas(self, values: np.ndarray, levels: pd.Index | None) -> Any:
-        """Return values as a user sees them, a column of a DataFrame."""
+    def to_pandas(
+        self, values: np.ndarray, levels: pd.Index | None, *, aware: bool
+    ) -> Any:
+        """Return values as a user sees them, a column of a DataFrame.
+
+        `aware` says whether the times of the log have a time zone.
+        """
 
     def unified(
         self, arrays: Mapping[str, np.ndarray], field: str
@@ -161,7 +166,9 @@ class CategoricalType(FieldType):
     def is_present(self, values: np.ndarray) -> np.ndarray:
         return values >= 0
 
-    def to_pandas(self, values: np.ndarray, levels: pd.Index | None) -> Any:
+    def to_pandas(
+        self, values: np.ndarray, levels: pd.Index | None, *, aware: bool
+    ) -> Any:
         return pd.Categorical.from_codes(values, categories=levels)
 
     def changed(self, values: np.ndarray, levels: pd.Index | None) -> np.ndarray:
@@ -183,7 +190,9 @@ class VectorType(FieldType):
     def is_present(self, values: np.ndarray) -> np.ndarray:
         return ~np.isnan(values[:, 0])  # all components are NaN, or none
 
-    def to_pandas(self, values: np.ndarray, levels: pd.Index | None) -> Any:
+    def to_pandas(
+        self, values: np.ndarray, levels: pd.Index | None, *, aware: bool
+    ) -> Any:
         vectors = np.full(len(values), None, dtype=object)
         for i in np.flatnonzero(self.is_present(values)).tolist():
             vectors[i] = values[i]
@@ -255,7 +264,9 @@ class ScalarType(FieldType):
     def are_days(self, values: np.ndarray) -> bool:
         """Return whether all values are whole days, so that drawn ones must be, too."""
 
-    def to_pandas(self, values: np.ndarray, levels: pd.Index | None) -> Any:
+    def to_pandas(
+        self, values: np.ndarray, levels: pd.Index | None, *, aware: bool
+    ) -> Any:
         return values
 
     def is_present(self, values: np.ndarray) -> np.ndarray:
@@ -332,6 +343,12 @@ class DatetimeType(ScalarType):
             return series.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy()
         is_datetime = pd.api.types.is_datetime64_dtype(series.dtype)
         return series.to_numpy() if is_datetime else None
+
+    def to_pandas(
+        self, values: np.ndarray, levels: pd.Index | None, *, aware: bool
+    ) -> Any:
+        # Like the times, so that a log of what another one returns is equal to it.
+        return pd.DatetimeIndex(values).tz_localize("UTC") if aware else values
 
     def parse(self, value: Any) -> np.datetime64:
         if not isinstance(value, datetime.date | np.datetime64):

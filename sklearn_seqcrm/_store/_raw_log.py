@@ -319,7 +319,11 @@ class RawLog(Log):
         return of(timeline, columns, self._names, kinds)  # type: ignore[return-value]
 
     def _columns_at(self, index: np.ndarray) -> dict[str, Any]:
-        return {name: column.to_pandas(index) for name, column in self._columns.items()}
+        aware = self._timeline.clock.aware
+        return {
+            name: column.to_pandas(index, aware=aware)
+            for name, column in self._columns.items()
+        }
 
 
 def describe_fields(columns: Mapping[str, Column]) -> str:

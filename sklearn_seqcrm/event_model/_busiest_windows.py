@@ -22,8 +22,8 @@ class BusiestWindows(NamedTuple):
     """Largest number of events of a training customer in windows of several lengths.
 
     The lengths are ``longest / 2^k`` for k = 0, ..., 11, where ``longest`` is the time
-    from the first to the last event of the longest history (to the cutoff, if no customer
-    has events at two times). With the times ``t`` of one customer::
+    from the first to the last event of the longest history (to the cutoff, if no
+    history has events at two times). With the times ``t`` of one customer::
 
         count(length) = max over customers, i of #{j : t[i] <= t[j] <= t[i] + length}
         bound(length) = max(20, 2 * count(shortest window of at least this length))

@@ -31,12 +31,16 @@ def table_of(
 
     `row` and `path` are the names of the columns of their numbers.
     """
+    clock = learned.encoder.clock
     columns = {
         row: events.path // n_paths,
         path: events.path % n_paths,
-        learned.names[1]: learned.encoder.clock.as_index(events.times),
+        learned.names[1]: clock.as_index(events.times),
     }
-    fields = {name: column.to_pandas() for name, column in events.columns.items()}
+    fields = {
+        name: column.to_pandas(aware=clock.aware)
+        for name, column in events.columns.items()
+    }
     return pd.DataFrame({**columns, **fields})
 
 

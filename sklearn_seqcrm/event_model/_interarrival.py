@@ -49,8 +49,8 @@ class InterarrivalGrid(NamedTuple):
     """Resolution and start values of interarrival times, learned from training."""
 
     unit: float  # ticks in a typical interarrival time
-    # Largest number of ticks that every interarrival time is a multiple of; without
-    # one, a small part of `unit`. Of few, the times of all events are multiples as well.
+    # Largest number of ticks that all interarrival times are multiples of (if they are
+    # few, also the times of all events); without one, a small part of `unit`.
     step: float
     tie_share: float  # share of the interarrival times that are 0; others are later
     some_ties: bool  # whether there are any; otherwise none is simulated

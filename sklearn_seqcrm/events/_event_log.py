@@ -50,11 +50,11 @@ class EventLog(StoredLog):
     fields : sequence of str or None, default=None
         Columns to keep as facts of the event; None keeps all other columns. Numbers
         and booleans are stored as floats, and may be missing or infinite; datetimes as
-        datetimes; everything else as categories. A column of lists or arrays of numbers
-        of one length is a field of *vectors*, such as embeddings of texts, products or
-        images: a list column of polars or Arrow, or objects, as in ``events["vector"] =
-        list(matrix)``. Vectors are stored as float32; None, or only NaN, is a missing
-        vector.
+        datetimes (in UTC if times have a time zone); everything else as categories. A
+        column of lists or arrays of numbers of one length is a field of *vectors*, such
+        as embeddings of texts, products or images: a list column of polars or Arrow, or
+        objects, as in ``events["vector"] = list(matrix)``. Vectors are stored as
+        float32; None, or only NaN, is a missing vector.
     observed_until : datetime or number, default=None
         The last time that the table covers, which separates customers without events
         from customers who were no longer observed. None: the last event. For a table of

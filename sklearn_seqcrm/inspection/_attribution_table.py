@@ -49,13 +49,14 @@ def event_lines(
     `array` has the histories of all rows, those of the column `history`.
     """
     log, field, values = array.log, source, None
-    times = log.timeline.clock.as_index(events.times)
+    clock = log.timeline.clock
+    times = clock.as_index(events.times)
     if source is WHOLE_EVENT:
         field = "event"
     elif source is None:
         field, values = log.names[1], times
     else:
-        values = log.column(source).to_pandas(events.event)
+        values = log.column(source).to_pandas(events.event, aware=clock.aware)
     position = events.event - array.rows.start[events.row]
     time = pd.Series(times)
     if time.dtype.kind == "i":

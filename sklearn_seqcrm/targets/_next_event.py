@@ -152,7 +152,7 @@ def next_value(
     # In the dtype of the field: float32 stays float32, and all levels are kept.
     values = column.without_values(len(at))
     values.values[found] = column.values[at[found]]
-    target = column.type.to_pandas(*values)
+    target = column.type.to_pandas(*values, aware=windows.log.timeline.clock.aware)
     target = target_of(target, windows, censored, "next_value")
     return complete_rows(target, [windows], censored)
 

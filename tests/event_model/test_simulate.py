@@ -1,5 +1,7 @@
 """Simulated events: their rows, their times and their fields."""
 
+import datetime
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -91,6 +93,19 @@ def test_long_horizons(unit, start):
         X, lambda rows: future_count(rows, "106000D"), "106000D", 1, random_state=0
     )
     assert counts["mean"].sum() == len(futures)
+
+
+def test_simulated_datetimes_have_the_zone_of_the_times():
+    rng = np.random.default_rng(0)
+    time = pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 90, 300), "D")
+    events = pd.DataFrame({"who": rng.integers(0, 30, 300), "time": time, "due": time})
+    for name in ("time", "due"):
+        events[name] = events[name].dt.tz_localize("America/New_York")
+    X = EventLog(events, "who", "time").snapshots([events["time"].max()])
+    paths = LSTMEventModel(**SMALL).fit(X).sample(X, "30D", 2, random_state=0)
+    assert len(paths)
+    assert paths["due"].dt.tz == paths["time"].dt.tz == datetime.UTC
+    assert (paths["due"] == paths["time"]).all()
 
 
 def test_horizons_beyond_the_end_of_the_axis_are_an_error():

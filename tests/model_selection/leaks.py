@@ -93,7 +93,7 @@ def end_of_record(X):
 def next_kind(X):
     """Text: what kind the next event has."""
     log, rows = views(X)
-    kind = np.append(log.column("kind").to_pandas().astype(object), None)
+    kind = np.append(log.column("kind").to_pandas(aware=False).astype(object), None)
     return pd.DataFrame({"leak": kind[rows.stop], "fine": "text"})
 
 

@@ -253,7 +253,7 @@ def test_leaks_fail_with_few_cutoffs(leak):
 def dummies_of_the_last(X, levels_of):
     """The kind of the last event as indicators of some levels."""
     log, rows = views(X)
-    kinds = np.append(log.column("kind").to_pandas().astype(object), None)
+    kinds = np.append(log.column("kind").to_pandas(aware=False).astype(object), None)
     last = kinds[np.where(rows.stop > rows.start, rows.stop - 1, -1)]
     return pd.get_dummies(pd.Categorical(last, categories=levels_of(log)))
 
