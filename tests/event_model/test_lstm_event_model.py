@@ -266,7 +266,7 @@ def test_weekly_training_customers_and_a_daily_log():
 
 @pytest.mark.parametrize(("lookback", "last"), [(None, 90), ("1D", 2)])
 def test_customers_with_one_basket_so_far(lookback, last):
-    """Nobody came back: simulated times are days, and the curves reach the cutoffs."""
+    """Simulated times are whole days, and survival functions reach the cutoffs."""
     rng = np.random.default_rng(0)
     who = np.repeat(range(100), 2)  # baskets of two lines
     day = rng.integers(0, 90, 100)
