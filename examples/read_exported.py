@@ -159,7 +159,7 @@ class History:
         self.n_channels, self.n_codes = len(spec["channels"]), len(spec["codes"])
         self.rates = np.log(2) / np.array(spec["half_lives"])
         # The first versions of the library wrote none.
-        self.moments = spec.get("moments")
+        self.moments, self.pause = spec.get("moments"), spec.get("pause")
         self.levels = {
             field["name"]: {_key(level): code for level, code in field["levels"]}
             for field in spec["fields"]
@@ -245,9 +245,10 @@ class State:
     def __init__(self, history):
         self.history = history
         self.first = self.last = None
-        # Number of events and, if these are joined, of moments.
-        self.counts = np.zeros(1 if history.moments is None else 2)
-        n_numbers = 1 + 2 * history.n_facts
+        # Number of events and, if these are joined, of moments, and of visits.
+        has_moments, has_visits = history.moments is not None, history.pause is not None
+        self.counts = np.zeros(1 + has_moments + has_visits)
+        n_numbers = 1 + has_visits + 2 * history.n_facts
         self.sums = np.zeros((len(history.rates), n_numbers))  # of counts and facts
         start = history.spec["start"]
         if start is not None:
@@ -268,11 +269,12 @@ class State:
         channels, codes = one.encode(event, gap)
         facts = channels[: one.n_facts].astype("float64")
         amounts = np.copysign(np.expm1(np.abs(facts)), facts) + one.spec["origins"]
+        visit = [] if one.pause is None else [gap is None or gap > one.pause]
         fade = np.exp(-one.rates * (gap or 0))[:, None]
-        self.sums = fade * self.sums + np.concatenate([[1.0], facts, amounts])
+        self.sums = fade * self.sums + np.concatenate([[1.0], visit, facts, amounts])
         self.first = tick if self.first is None else self.first
         self.last = tick
-        self.counts += [1, begins][: len(self.counts)]
+        self.counts += [1, *[begins] * (one.moments is not None), *visit]
         return channels, codes, (gap or 0) / one.unit, begins
 
     def at(self, cutoff):
@@ -283,9 +285,11 @@ class State:
         if self.last is not None:
             ages = [(cutoff - self.last) / one.unit, (cutoff - self.first) / one.unit]
             sums = np.exp(-one.rates * (cutoff - self.last))[:, None] * sums
-        counts, facts, amounts = np.split(sums, [1, 1 + one.n_facts], axis=1)
-        means = (facts / (counts + 1)).ravel()
-        logs = np.log1p([*ages, *self.counts, *counts.ravel()])
+        n_counted = sums.shape[1] - 2 * one.n_facts  # events, perhaps visits
+        parts = np.split(sums, [n_counted, n_counted + one.n_facts], axis=1)
+        counts, facts, amounts = parts
+        means = (facts / (counts[:, :1] + 1)).ravel()
+        logs = np.log1p([*ages, *self.counts, *counts.T.ravel()])
         raw = np.array([*logs, *means, *one.waves(cutoff)])
         features = (raw - one.spec["row_center"]) / one.spec["row_scale"]
         return np.nan_to_num(np.clip(features, -10, 10)), amounts.ravel()

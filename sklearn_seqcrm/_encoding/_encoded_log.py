@@ -35,22 +35,24 @@ def row_features_of(
     that ``layout.row_features`` names.
 
     `ages` (n, 2) are the ticks from the last and from the first event to the cutoff,
-    NaN without events. `counts` has the number of events and, if the layout joins
-    events, that of moments. `sums` (n, n_half_lives, 1 + n_decayed) are decayed counts,
-    and behind them decayed sums of the facts, at the `cutoff` (n,).
+    NaN without events. `counts` (n, n_counts) are numbers of events and, if the layout
+    has them, of moments and of visits. `sums` (n, n_half_lives, 1 + n_summed) are
+    decayed counts of events and visits, and behind them decayed sums of the facts, at
+    the `cutoff` (n,).
     """
-    # (n, n_half_lives) and (n, n_half_lives, n_decayed)
-    decayed, totals = sums[:, :, 0], sums[:, :, 1:]
+    n_facts = layout.n_decayed
+    counted = sums[:, :, : sums.shape[2] - n_facts]  # (n, n_half_lives, 1 or 2)
+    totals = sums[:, :, sums.shape[2] - n_facts :]  # (n, n_half_lives, n_decayed)
     # sum / (count + 1): shrinkage by one pseudo-event of value 0, the median. Few or
     # old events give a mean near 0, and no events are no division of 0 by 0.
     with np.errstate(under="ignore"):  # sums of events long ago
-        means = totals / (decayed[:, :, None] + 1)
-        log_decayed = np.log1p(decayed)
+        means = totals / (counted[:, :, :1] + 1)
+        log_counted = np.log1p(counted).swapaxes(1, 2)
     return np.column_stack(
         [
             np.log1p(ages / layout.time_unit),
             np.log1p(counts),
-            log_decayed,
+            log_counted.reshape(len(ages), -1),
             means.reshape(len(ages), -1),
             layout.waves(cutoff),
         ]
@@ -158,9 +160,9 @@ class EncodedLog(Log):
         units of its scale, decayed to the cutoff; 0 for an empty history.
         """
         # In one pass: weights and segments of events are the same for both.
-        # (n, n_half_lives, 1 + n_decayed + n_decayed): count, facts, amounts
-        both = self._decayed(rows, self._facts_and_amounts)
-        counts_and_facts, sums = np.split(both, [1 + self._layout.n_decayed], axis=2)
+        # (n, n_half_lives, 1 + n_summed + n_decayed): counts, facts, amounts
+        both = self._decayed(rows, self._summed_and_amounts)
+        counts_and_facts, sums = np.split(both, [1 + self._layout.n_summed], axis=2)
         raw = self._raw_row_features(rows, counts_and_facts)
         return self._scaled(raw), sums_of_amounts(sums)
 
@@ -169,7 +171,7 @@ class EncodedLog(Log):
 
         Those of the next up to 8,192 rows are as in `row_features_of`.
         """
-        return self._raw_row_features(rows, self._decayed(rows, self._facts))
+        return self._raw_row_features(rows, self._decayed(rows, self._summed))
 
     def _raw_row_features(self, rows: Rows, sums: np.ndarray) -> Iterator[np.ndarray]:
         times, counts = self._timeline.times, self._counts(rows)
@@ -183,17 +185,31 @@ class EncodedLog(Log):
             yield row_features_of(ages, counts[some], sums[some], cutoff, self._layout)
 
     def _counts(self, rows: Rows) -> np.ndarray:
-        """Return the numbers of events and moments of rows, see `row_features_of`."""
+        """Return the `counts` of `row_features_of`, (n, n_counts)."""
         n_events = rows.stop - rows.start
-        if self._layout.moments is None:
+        if self._layout.n_counts == 1:
             return n_events[:, None]
-        n_moments = np.zeros_like(n_events)
+        counts = np.zeros((len(n_events), self._layout.n_counts), "int64")
+        counts[:, 0] = n_events
         for part in portions(rows):
-            periods = self._layout.periods(self._timeline.times[part.events])
-            number = np.cumsum(is_run_start(periods, starts_of_nonempty(part.offsets)))
-            # A row that starts within a moment sees a part of it.
-            n_moments[part.rows] = 1 + number[part.stop - 1] - number[part.start]
-        return np.column_stack([n_events, n_moments])
+            times = self._timeline.times[part.events]
+            starts = self._starts(times, starts_of_nonempty(part.offsets))
+            number = np.cumsum(starts, axis=0)  # (n_events, n_counts - 1)
+            # A row that starts within a moment or a visit sees a part of it.
+            counts[part.rows, 1:] = 1 + number[part.stop - 1] - number[part.start]
+        return counts
+
+    def _starts(self, times: np.ndarray, first: np.ndarray) -> np.ndarray:
+        """Return where moments and visits start, (n_events, n_counts - 1), bool.
+
+        Arguments are those of `Visits.are_starts`.
+        """
+        starts, visits = [], self._layout.counted_visits
+        if self._layout.moments is not None:
+            starts.append(is_run_start(self._layout.periods(times), first))
+        if visits is not None:
+            starts.append(visits.are_starts(times, first))
+        return np.column_stack(starts)
 
     @property
     def _facts(self) -> np.ndarray:
@@ -201,15 +217,36 @@ class EncodedLog(Log):
         return self._channels[:, : self._layout.n_decayed]
 
     @property
-    def _facts_and_amounts(self) -> np.ndarray:
-        """Facts and behind them their amounts, shape (n_events, 2 * n_decayed)."""
-        facts = self._facts
-        return np.hstack([facts, symexp(facts, self._layout)])
+    def _summed(self) -> np.ndarray:
+        """Numbers whose decayed sums make row features, shape (n_events, n_summed)."""
+        visits = self._layout.counted_visits
+        if visits is None:
+            return self._facts
+        first = starts_of_nonempty(self._timeline.offsets)
+        starts = visits.are_starts(self._timeline.times, first)
+        return np.column_stack([starts.astype("float32"), self._facts])
 
-    def _decayed(self, rows: Rows, values: np.ndarray) -> np.ndarray:
-        """Return decayed counts and sums, shape (n, n_half_lives, 1 + n_values)."""
-        half_lives = np.asarray(self._layout.half_lives)
-        return decayed_sums(rows, self._timeline.times, values, half_lives)
+    @property
+    def _summed_and_amounts(self) -> np.ndarray:
+        """The same, and behind them amounts, shape (n_events, n_summed + n_decayed)."""
+        return np.hstack([self._summed, symexp(self._facts, self._layout)])
+
+    def _decayed(self, rows: Rows, values: Any) -> np.ndarray:
+        """Return decayed counts and sums, shape (n, n_half_lives, 1 + n_values).
+
+        The `values` are those of `_summed`, perhaps with others behind them.
+        """
+        times, half_lives = self._timeline.times, np.asarray(self._layout.half_lives)
+        sums = decayed_sums(rows, times, values, half_lives)
+        if self._layout.counts_visits:
+            # The first event that a row sees starts a visit in any case.
+            filled = np.flatnonzero(rows.stop > rows.start)
+            first = rows.start[filled]
+            ages = (rows.cutoff[filled] - times[first])[:, None]
+            with np.errstate(under="ignore"):  # visits long ago
+                weights = np.exp(-np.log(2) / half_lives * ages)
+            sums[filled, :, 1] += weights * (1 - values[first][:, :1])
+        return sums
 
     def _scaled(self, raw: Iterator[np.ndarray]) -> np.ndarray:
         """Return scaled row features, shape (n, n_row_features), float32."""

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sklearn_seqcrm._encoding._calendar import LocalClock, cycle_names, periods_of
+from sklearn_seqcrm._encoding._visits import Visits
 from sklearn_seqcrm._store import unique_names
 
 
@@ -61,6 +62,8 @@ class Layout:
     # Length in ticks of the period whose events are one step of a network; 0: events at
     # the same time. None: each event is a step.
     moments: float | None = None
+    # How events come in visits; None: they do not.
+    visits: Visits | None = None
 
     def empty(self, n_events: int) -> tuple[np.ndarray, np.ndarray]:
         """Return empty arrays for channels, float32, and codes, int32, of events."""
@@ -132,7 +135,9 @@ class Layout:
         decays = range(len(self.half_lives))
         names = ["since_last", "tenure", "n_events"]
         names += ["n_moments"] * (self.moments is not None)
+        names += ["n_visits"] * self.counts_visits
         names += [f"count_{k}" for k in decays]
+        names += [f"visits_{k}" for k in decays if self.counts_visits]
         names += [
             f"{channel}_{k}"
             for k in decays
@@ -144,7 +149,31 @@ class Layout:
     @property
     def first_mean(self) -> int:
         """Column of `row_features` with the first of the decayed means."""
-        return 3 + (self.moments is not None) + len(self.half_lives)
+        n_decayed_counts = (1 + self.counts_visits) * len(self.half_lives)
+        return 2 + self.n_counts + n_decayed_counts
+
+    @property
+    def counted_visits(self) -> Visits | None:
+        """Visits whose numbers are row features; not beside those of periods."""
+        return None if self.moments else self.visits
+
+    @property
+    def counts_visits(self) -> bool:
+        """Whether numbers of visits are row features."""
+        return self.counted_visits is not None
+
+    @property
+    def n_counts(self) -> int:
+        """Number of counts of a row: of its events, moments and visits."""
+        return 1 + (self.moments is not None) + self.counts_visits
+
+    @property
+    def n_summed(self) -> int:
+        """Number of an event's numbers whose decayed sums make row features.
+
+        They are whether a visit starts, if visits are counted, and the facts.
+        """
+        return self.counts_visits + self.n_decayed
 
     @property
     def sums(self) -> list[str]:

@@ -24,6 +24,7 @@ from sklearn_seqcrm._encoding._layout import Layout
 from sklearn_seqcrm._encoding._level_vectors import LevelVectors
 from sklearn_seqcrm._encoding._training import LevelCounts, Training, center_and_spread
 from sklearn_seqcrm._encoding._viewed_log import view_encoded
+from sklearn_seqcrm._encoding._visits import InterarrivalCounts, Visits
 from sklearn_seqcrm._ragged import (
     LEAST_SHARE_IN_MOMENTS,
     Learning,
@@ -38,8 +39,8 @@ from sklearn_seqcrm._ragged import (
 )
 from sklearn_seqcrm._store import Clock, FieldSchema, RawLog, Rows, unique_names
 
-# In typical interarrival times: from the last event to most of the history, a factor of
-# four apart.
+# In typical interarrival times, of visits if events come in visits: from the last event
+# to most of the history, a factor of four apart.
 AUTO_HALF_LIVES = (1.0, 4.0, 16.0, 64.0)
 # Most levels of a field with a code of their own for ``max_categories="auto"``. In
 # baskets, learned vectors of many levels overfit, as most have few customers: the
@@ -118,10 +119,11 @@ def learning_of_events(log: RawLog, options: EncoderOptions) -> Learning[EventEn
     layout = replace(
         _describe(fields, {**fields, **vectors}, found.calendar, log.names),
         time_unit=unit,
-        half_lives=_half_lives(options.half_lives, clock, unit),
         local_clock=local,
         moments=period,
+        visits=found.visits,
     )
+    layout = _with_half_lives(layout, options.half_lives, clock)
     n_features = len(layout.row_features)
     return EventEncoder(
         clock,
@@ -144,6 +146,7 @@ class _FirstPasses(NamedTuple):
     joined: tuple[int, int]
     interarrival: tuple[float, tuple[float, float]]  # what `interarrival_scale` returns
     calendar: tuple[tuple[str, float, int], ...]  # what `calendar_cycles` returns
+    visits: Visits | None
 
 
 def _first_passes(log: RawLog, local: LocalClock | None) -> Learning[_FirstPasses]:
@@ -164,6 +167,7 @@ def _first_passes(log: RawLog, local: LocalClock | None) -> Learning[_FirstPasse
             "joined": _one_pass(Pass(count_joined, add_all)),
             "interarrival": interarrival_scale(clock),
             "calendar": calendar_cycles(clock, local),
+            "visits": _visits(),
         }
     )
     return _FirstPasses(**found)
@@ -219,6 +223,11 @@ def _one_pass(wanted: Pass) -> Learning[Any]:
     return (yield wanted)
 
 
+def _visits() -> Learning[Visits | None]:
+    counts = yield Pass(InterarrivalCounts.of, InterarrivalCounts.merge)
+    return counts.visits()
+
+
 def _period_of(moments: Any, clock: Clock) -> float | None:
     """Return the period of moments in ticks, see `Layout.moments`, or `_AUTO`."""
     if isinstance(moments, bool | np.bool_):
@@ -256,9 +265,8 @@ def learn_rows(
 
 def with_half_lives(encoder: EventEncoder, half_lives: Any) -> EventEncoder:
     """Return an encoder of the same events with other half-lives of row features."""
-    layout = encoder.layout
-    chosen = _half_lives(half_lives, encoder.clock, layout.time_unit)
-    return replace(encoder, layout=replace(layout, half_lives=chosen))
+    layout = _with_half_lives(encoder.layout, half_lives, encoder.clock)
+    return replace(encoder, layout=layout)
 
 
 def _scale_rows(encoder: EventEncoder, encoded: Rows) -> tuple[EventEncoder, Rows]:
@@ -327,16 +335,19 @@ def _describe(
     )
 
 
-def _half_lives(half_lives: Any, clock: Clock, unit: float) -> tuple[float, ...]:
-    """Return the half-lives in ticks."""
+def _with_half_lives(layout: Layout, half_lives: Any, clock: Clock) -> Layout:
+    """Return a layout with these half-lives, see `EncoderOptions`."""
     if isinstance(half_lives, str):
-        return tuple(unit * multiple for multiple in AUTO_HALF_LIVES)
+        visits = layout.counted_visits
+        unit = layout.time_unit if visits is None else visits.between
+        chosen = tuple(unit * multiple for multiple in AUTO_HALF_LIVES)
+        return replace(layout, half_lives=chosen)
     ticks = tuple(clock.duration(one, "half_lives") for one in half_lives)
     if not ticks or not all(ticks):
         raise ValueError(
             f"half_lives must be positive, and one at least; got {half_lives!r}."
         )
-    return ticks
+    return replace(layout, half_lives=ticks)
 
 
 # Times --------------------------------------------------------------------------------

@@ -99,36 +99,46 @@ class ViewedLog(EncodedLog):
         return self._numbers(len(self._layout.codes), self._write_codes, "int32")
 
     @property
-    def _facts(self) -> Any:
-        return self._numbers(self._layout.n_decayed, self._write_facts)
+    def _summed(self) -> Any:
+        return self._numbers(self._layout.n_summed, self._write_summed)
 
     @property
-    def _facts_and_amounts(self) -> Any:
-        return self._numbers(2 * self._layout.n_decayed, self._write_facts_and_amounts)
+    def _summed_and_amounts(self) -> Any:
+        width = self._layout.n_summed + self._layout.n_decayed
+        return self._numbers(width, self._write_summed_and_amounts)
 
     def _numbers(self, width: int, write: Any, dtype: str = "float32") -> Any:
         return OnDemandNumbers(len(self), width, dtype, write)
 
     def _write_channels(self, index: np.ndarray, out: np.ndarray) -> None:
         columns, times = self._at(index, self._layout.of_fields)
-        interarrival = (times - self._timeline.times[index - 1]).astype("float64")
-        interarrival[is_segment_start(self._firsts, index)] = np.nan
         self._encoder.encode_facts(columns, times, out)
         times_begin = self._layout.interarrival_channel
+        interarrival = self._interarrival_times(index)
         self._encoder.encode_times(times, interarrival, out[:, times_begin:])
+
+    def _interarrival_times(self, index: np.ndarray) -> np.ndarray:
+        """Return those of some events, (n,); NaN of the first that rows see."""
+        times = self._timeline.times
+        interarrival = (times[index] - times[index - 1]).astype("float64")
+        interarrival[is_segment_start(self._firsts, index)] = np.nan
+        return interarrival
 
     def _write_codes(self, index: np.ndarray, out: np.ndarray) -> None:
         self._encoder.encode_levels(*self._at(index, self._layout.codes), out)
 
-    def _write_facts(self, index: np.ndarray, out: np.ndarray) -> None:
-        numbers = np.empty((len(index), self._layout.interarrival_channel), "float32")
-        self._encoder.encode_facts(*self._at(index, self._layout.of_fields), numbers)
-        out[:] = numbers[:, : out.shape[1]]
+    def _write_summed(self, index: np.ndarray, out: np.ndarray) -> None:
+        layout, visits = self._layout, self._layout.counted_visits
+        numbers = np.empty((len(index), layout.interarrival_channel), "float32")
+        self._encoder.encode_facts(*self._at(index, layout.of_fields), numbers)
+        if visits is not None:
+            out[:, 0] = visits.are_starts_after(self._interarrival_times(index))
+        out[:, layout.counts_visits :] = numbers[:, : layout.n_decayed]
 
-    def _write_facts_and_amounts(self, index: np.ndarray, out: np.ndarray) -> None:
-        facts, amounts = np.split(out, 2, axis=1)
-        self._write_facts(index, facts)
-        amounts[:] = symexp(facts, self._layout)
+    def _write_summed_and_amounts(self, index: np.ndarray, out: np.ndarray) -> None:
+        summed, amounts = np.split(out, [self._layout.n_summed], axis=1)
+        self._write_summed(index, summed)
+        amounts[:] = symexp(summed[:, self._layout.counts_visits :], self._layout)
 
     def _at(
         self, index: np.ndarray, names: Iterable[str]
@@ -145,9 +155,7 @@ class ViewedLog(EncodedLog):
         return result
 
     def _counts(self, rows: Rows) -> np.ndarray:
-        result = np.zeros(
-            (len(rows.codes), 1 + (self._layout.moments is not None)), int
-        )
+        result = np.zeros((len(rows.codes), self._layout.n_counts), int)
         for some in _rows_by_customer(rows):
             result[some] = super()._counts(rows.take(some))
         return result

@@ -38,11 +38,6 @@ from sklearn_seqcrm.event_model._segments import sums_before
 _SHARE_BEFORE = 0.01
 # Numbers of customers from whom the prior is estimated.
 _FEWEST_ROWS, _MOST_ROWS = 100, 2**14
-# Events come in visits if this share of the interarrival times, at least, is shorter
-# than a hundredth of their mean (1% of exponential ones are), and so many are longer
-# than a tenth. With fewer short ones, counting visits has hardly changed predictions.
-_LEAST_SHARE_WITHIN, _FEWEST_BETWEEN = 0.25, 100
-_SHORT, _LONGEST_PAUSE = 0.01, 0.1  # as shares of the mean interarrival time
 # Bounds of the logarithms of r and alpha, and largest k.
 _LEAST_LOG, _MOST_LOG, _MOST_WEIGHT = -12.0, 12.0, 2.0
 
@@ -77,22 +72,14 @@ class RatePrior(NamedTuple):
     typical: float = 1.0
 
     @classmethod
-    def of_visits(cls, interarrival: np.ndarray, unit: float) -> Self:
-        """Return the default, or that for visits if events come in visits.
+    def of_visits(cls, interarrival: np.ndarray, pause: float, unit: float) -> Self:
+        """Return the prior of visits, between which is a longer time than a `pause`.
 
         `interarrival`, of shape (n,), are ticks between successive events, 0 among
-        them, without outliers such as those of wrong dates. A few customers who come
-        much more often than all others look like visits, too.
+        them, without outliers such as those of wrong dates. One is longer at least.
         """
-        positive = interarrival[interarrival > 0].astype("float64")
-        mean = float(positive.mean()) if len(positive) else 0.0
-        pause = _LONGEST_PAUSE * mean
-        n_between = int(np.count_nonzero(positive > pause))
-        n_within = int(np.count_nonzero(positive < _SHORT * mean))
-        few_within = n_within < _LEAST_SHARE_WITHIN * len(positive)
-        if few_within or n_between < _FEWEST_BETWEEN:
-            return cls()
-        rate = n_between / len(positive) * unit / mean
+        n_between = int(np.count_nonzero(interarrival > pause))
+        rate = n_between * unit / float(interarrival.sum(dtype="float64"))
         prior = cls(pause=pause / unit, typical=rate)
         return prior._replace(time=prior.repeats / rate)
 

@@ -117,7 +117,10 @@ def _learn_grid(
     unit = encoder.layout.time_unit
     of_rows = np.maximum.reduceat(interarrival, offsets[:-1])
     longest = np.quantile(of_rows, _SHARE_WITHOUT_OUTLIERS, method="lower")
-    prior = RatePrior.of_visits(np.minimum(interarrival, longest), unit)
+    prior, visits = RatePrior(), encoder.layout.visits
+    if visits is not None and longest > visits.pause:
+        without_outliers = np.minimum(interarrival, longest)
+        prior = RatePrior.of_visits(without_outliers, visits.pause, unit)
     grid = InterarrivalGrid.of(
         interarrival[~is_first],
         (times - interarrival)[~is_first],

@@ -48,10 +48,12 @@ def row_features(encoded: HistoryArray, scales: Mapping[Any, float]) -> list[Row
         (f"time since the {which} event", _durations(next(own), layout, clock))
         for which in ("last", "first")
     ]
-    counted = ["events"] + ["moments"] * (layout.moments is not None)
+    visits = ["visits"] * layout.counts_visits
+    counted = ["events", *["moments"] * (layout.moments is not None), *visits]
     found += [(f"number of {what}", _counts(next(own))) for what in counted]
     found += [
-        (f"number of events, {half_life}", _counts(next(own)))
+        (f"number of {what}, {half_life}", _counts(next(own)))
+        for what in ("events", *visits)
         for half_life in _half_lives(layout, clock)
     ]
     origins = dict(zip(_facts(layout), layout.origins, strict=True))

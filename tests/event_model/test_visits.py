@@ -12,40 +12,14 @@ from sklearn_seqcrm.event_model._interarrival import InterarrivalGrid
 from sklearn_seqcrm.event_model._learned import split_static
 from sklearn_seqcrm.event_model._simulate import Simulator
 from sklearn_seqcrm.events import EventLog
+from tests.clicks import DAY, END, HOUR, RATE, SHAPE, clicks, pauses_of
 
-DAY, HOUR = 86400, 3600  # the logs are in seconds
-END = 50 * DAY
-# Rates of visits per day are gamma distributed with this shape and this rate.
-SHAPE, RATE = 1.5, 10.0
 SMALL = {"hidden_size": 4, "max_epochs": 2, "random_state": 0}
-
-
-def clicks(n=500, seed=0):
-    """Return clicks in visits at random times.
-
-    Visits of one customer have about three clicks, and those of another one twelve.
-    """
-    rng = np.random.default_rng(seed)
-    rate = rng.gamma(SHAPE, 1 / RATE, n)
-    who = np.repeat(np.arange(n), rng.poisson(rate * END / DAY))
-    begin = rng.uniform(0, END, len(who))
-    n_clicks = rng.geometric(1 / rng.uniform(3, 12, n)[who])
-    visit = np.repeat(np.arange(len(who)), n_clicks)
-    pauses = rng.lognormal(np.log(HOUR / 60), 1, len(visit))
-    pauses[np.cumsum(n_clicks) - n_clicks] = 0
-    since = pd.Series(pauses).groupby(visit).cumsum().to_numpy()
-    events = pd.DataFrame({"who": who[visit], "time": begin[visit] + since})
-    events["time"] = events["time"].astype("int64")
-    return events.sort_values(["who", "time"], ignore_index=True)
 
 
 def rows_of(events, cutoff=END):
     log = EventLog(events[events["time"] < cutoff], "who", "time")
     return log.attach(pd.DataFrame({"who": log.customers}), cutoff=cutoff)
-
-
-def pauses_of(events):
-    return events.groupby("who")["time"].diff().dropna().to_numpy("int64")
 
 
 def grid_of(events):
@@ -55,46 +29,22 @@ def grid_of(events):
 # The prior ----------------------------------------------------------------------------
 
 
-def test_clicks_of_a_visit_are_told_from_visits():
+def test_the_prior_of_visits_has_their_rate():
     between = pauses_of(clicks())
-    prior = RatePrior.of_visits(between, unit=60.0)
-    # Clicks are a minute apart, visits more than a day.
-    assert 10 < prior.pause < 10 * 60
+    prior = RatePrior.of_visits(between, HOUR, unit=60.0)
+    assert_allclose(prior.pause, 60)
     n_visits = np.count_nonzero(between > HOUR)
-    assert_allclose(prior.typical, n_visits / (between.sum() / 60), rtol=0.1)
+    assert_allclose(prior.typical, n_visits / (between.sum() / 60))
     assert_allclose(prior.repeats / prior.time, prior.typical)
+    with_ties = np.append(between, np.zeros(999, "int64"))
+    assert RatePrior.of_visits(with_ties, HOUR, unit=60.0) == prior
 
 
-def test_the_prior_of_visits_depends_neither_on_the_unit_nor_on_ties():
-    between = pauses_of(clicks())
-    one = RatePrior.of_visits(between, unit=60.0)
-    other = RatePrior.of_visits(np.append(between, np.zeros(999, "int64")), unit=6.0)
-    for name, factor in {"pause": 10, "typical": 0.1, "time": 10, "repeats": 1}.items():
-        assert_allclose(getattr(other, name), factor * getattr(one, name))
-
-
-@pytest.mark.parametrize(
-    "between",
-    [
-        np.random.default_rng(0).exponential(1e6, 5000),
-        # Customers with very different rates.
-        np.exp(np.random.default_rng(0).normal(10, 1.5, 5000)),
-        np.array([], "int64"),
-        np.zeros(9, "int64"),
-        # One wrong date among twenty times of a day.
-        np.array([DAY] * 20 + [20_000 * DAY]),
-        np.array([60] * 200 + [DAY] * 800),  # a fifth within visits
-        np.array([60] * 99 + [DAY] * 99),  # few visits
-    ],
-    ids=["random", "heavy tail", "none", "ties", "wrong date", "few pauses", "few"],
-)
-def test_other_events_are_visits_of_their_own(between):
-    assert RatePrior.of_visits(between, unit=60.0) == RatePrior()
-
-
-def test_a_quarter_of_short_times_are_enough():
-    prior = RatePrior.of_visits(np.array([60] * 50 + [DAY] * 150), unit=60.0)
-    assert 60 < 60 * prior.pause < DAY
+def test_visits_of_one_in_a_hundred_customers_have_no_rate_of_their_own():
+    """All others came once, so that no interarrival time is without outliers."""
+    events = clicks(20)
+    once = pd.DataFrame({"who": np.arange(100, 4000), "time": DAY})
+    assert grid_of(pd.concat([events, once])).rate_prior.pause == 0
 
 
 def test_the_prior_of_visits_is_estimated_from_their_number():

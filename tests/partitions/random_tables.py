@@ -191,7 +191,8 @@ def assert_same_encoder(found, expected):
                 assert a == b
     np.testing.assert_allclose(one.interarrival_scale, other.interarrival_scale)
     np.testing.assert_allclose(one.row_scale, other.row_scale, rtol=1e-9, atol=1e-12)
-    for name in ("channels", "codes", "n_levels", "time_unit", "calendar", "moments"):
+    names = "channels", "codes", "n_levels", "time_unit", "calendar", "moments"
+    for name in (*names, "half_lives", "visits"):
         a, b = getattr(one.layout, name), getattr(other.layout, name)
         assert a == b, name
     assert found.feature_names_in_.tolist() == expected.feature_names_in_.tolist()

@@ -10,6 +10,7 @@ from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.neural_network import HistoryPadder, LSTMClassifier, LSTMRegressor
 from sklearn_seqcrm.preprocessing import make_history_pipeline
 from sklearn_seqcrm.serving import export_onnx
+from tests.clicks import DAY, END, clicks
 from tests.serving.exports import (
     AFTER,
     CLOSE,
@@ -176,3 +177,22 @@ def test_lines_of_a_moment_in_any_order(tmp_path):
     log = EventLog(LINES.iloc[::-1], "who", "when", observed_until=AFTER)
     found = run(path, tensors_of(model, log.attach(SOME, cutoff=AFTER)))
     assert_allclose(found["probabilities"], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("network", [LSTMClassifier, LSTMRegressor])
+@pytest.mark.parametrize("moments", [False, True])
+def test_visits(network, moments, tmp_path):
+    """The reader counts visits where the encoder does."""
+    events = clicks(60).rename(columns={"time": "when"})
+    log = EventLog(events, "who", "when", observed_until=END)
+    people = pd.DataFrame({"who": [*range(9), -1]})
+    X = log.snapshots([30 * DAY, END])
+    model = make_history_pipeline(network(**SMALL, n_networks=1))
+    model.set_params(encoder__moments=moments).fit(X, np.arange(len(X)) % 2)
+    assert "n_visits" in model[0].layouts_["history"].row_features
+    X = log.attach(people, cutoff=END)
+    if network is LSTMClassifier:
+        expected = {"probabilities": model.predict_proba(X)}
+    else:
+        expected = {"prediction": model.predict(X)}
+    check(model, tmp_path, rows_of(events, people, END), X, expected)

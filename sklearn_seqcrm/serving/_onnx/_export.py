@@ -100,7 +100,7 @@ def _history(encoder: EventEncoder) -> dict[str, Any]:
     layout = encoder.layout
     # Keys as `examples/read_exported.py` reads them; a change of one is a new FORMAT.
     center, scale = encoder.row_scale.tolist()
-    local = layout.local_clock
+    local, visits = layout.local_clock, layout.counted_visits
     return {
         "clock": _clock(encoder.clock),
         "fields": [_field(encoder, name) for name in encoder.fields],
@@ -123,6 +123,9 @@ def _history(encoder: EventEncoder) -> dict[str, Any]:
         # Ticks of the period whose events are one step, 0 for those at the same time;
         # null if each event is a step.
         "moments": layout.moments,
+        # Ticks between events up to which they are one visit; null if visits are not
+        # counted.
+        "pause": None if visits is None else visits.pause,
         "half_lives": list(layout.half_lives),
         # Row features before they are centered and scaled, as in `row_features_of`.
         "row_features": layout.row_features,

@@ -49,8 +49,10 @@ class StreamedHistory:
         [n_moments,]   if events are joined to moments: see `fields_of_moments`
         [begin,]
         [before]
-        sums           (half-lives, 1 + facts [+ facts]) decayed count and sums of facts
-                       at the last event; with `has_sums`, also of the symexp facts
+        [n_visits]     if visits are counted
+        sums           (half-lives, 1 [+ 1] + facts [+ facts]) decayed counts of events
+                       and visits and sums of facts at the last event; with `has_sums`,
+                       also of the symexp facts
         weights        (networks, W) numbers of the packed states
         vectors        (networks, V, H) vectors of the packed states
         [totals]       with float16: the vectors that are sums over all events
@@ -343,7 +345,11 @@ class StreamedHistory:
         if self.encoder.layout.moments:  # then there are late events
             is_late = (before["count"] > 0) & (last < before["last"])
             last = np.where(is_late, before["last"], last)
-        records["sums"][slots] = self._sums.after(before, times, channels, last)
+        counted = _counted(self.encoder.layout, before, times)
+        if self.encoder.layout.counts_visits:
+            records["n_visits"][slots] += counted[:, :, 1].sum(axis=1).astype("int64")
+        sums = self._sums.after(before, times, counted, channels, last)
+        records["sums"][slots] = sums
         is_first = (before["count"] == 0) | (times[:, 0] < before["first"])
         records["first"][slots[is_first]] = times[is_first, 0]
         records["last"][slots] = last
@@ -384,12 +390,14 @@ class StreamedHistory:
         """
         ages = np.stack([cutoff - records["last"], cutoff - records["first"]], axis=1)
         ages = np.where(records["count"][:, None] > 0, ages, np.nan)  # (n, 2)
-        layout, n_facts = self.encoder.layout, 1 + self.encoder.layout.n_decayed
+        layout = self.encoder.layout
         sums = self._sums.faded(records, cutoff - records["last"])
-        sums, amounts = sums[:, :, :n_facts], sums[:, :, n_facts:]
+        sums, amounts = np.split(sums, [1 + layout.n_summed], axis=2)
         counts = [records["count"]]
         if layout.moments is not None:
             counts.append(records["n_moments"])
+        if layout.counts_visits:
+            counts.append(records["n_visits"])
         raw = row_features_of(ages, np.column_stack(counts), sums, cutoff, layout)
         features = scale_row_features(raw, self.encoder.row_scale).astype("float32")
         return features, sums_of_amounts(amounts)
@@ -441,6 +449,7 @@ def _start_record(
         ("last", tick),
         ("count", "int64"),
         *fields_of_moments(layout, tick),
+        *[("n_visits", "int64")] * layout.counts_visits,
         ("sums", "float64", sums.shape),
         ("weights", "float32", weights.shape),
         *stored.fields(len(readers), vectors.shape[-1]),
@@ -466,36 +475,55 @@ def _encode(
     return channels, codes
 
 
+def _counted(layout: Layout, before: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Return 1 for each event and, if visits are counted, whether it starts one.
+
+    `before` (B,) are records of the customers, and `times` (B, T) those of the events.
+    The result is float64, of shape (B, T, 1) or (B, T, 2).
+    """
+    visits = layout.counted_visits
+    counted = np.ones((*times.shape, 1 + layout.counts_visits))
+    if visits is not None:
+        earlier = np.column_stack([before["last"], times[:, :-1]])
+        interarrival = (times - earlier).astype("float64")
+        interarrival[before["count"] == 0, 0] = np.nan
+        counted[:, :, 1] = visits.are_starts_after(interarrival)
+    return counted
+
+
 class DecayedSums:
-    """Decayed counts and sums of the customers' events.
+    """Decayed counts of the customers' events and visits, and sums of their events.
 
     The `layout` has the half-lives, and the channels that are summed; with `has_sums`,
     these are also summed in their own units (symexp).
     """
 
-    # Half-lives K, and the numbers that are summed: 1 for the count, the facts, and
-    # with `has_sums` the facts in their own units.
+    # Half-lives K, and the numbers that are summed: 1 for the count, 1 for that of
+    # visits if they are counted, the facts, and with `has_sums` the facts in their own
+    # units.
     shape: tuple[int, int]
 
     def __init__(self, layout: Layout, has_sums: bool) -> None:
         self._layout = layout
         self._has_sums = has_sums
         self._rates = np.log(2) / np.asarray(layout.half_lives)
-        self.shape = len(layout.half_lives), 1 + (1 + has_sums) * layout.n_decayed
+        n_numbers = 1 + layout.n_summed + has_sums * layout.n_decayed
+        self.shape = len(layout.half_lives), n_numbers
 
     def after(
         self,
         before: np.ndarray,
         times: np.ndarray,
+        counted: np.ndarray,
         channels: np.ndarray,
         last: np.ndarray,
     ) -> np.ndarray:
         """Return the counts and sums of B customers after T more events each.
 
         `before` (B,) are records of the customers, see `StreamedHistory`; `times`
-        (B, T), in ticks, and `channels` (B, T, F) are those of the events. Counts and
-        sums (B, K, n_numbers), float64, are at `last` (B,), the time of the last event
-        after them.
+        (B, T), in ticks, `counted` (B, T, 1 or 2), see `_counted`, and `channels`
+        (B, T, F) are those of the events. Counts and sums (B, K, n_numbers), float64,
+        are at `last` (B,), the time of the last event after them.
 
         For half-life k with rate r = log(2) / k, events at times t with numbers x (1
         for the count), and the last time l before and l' after them: ``sums' = exp(-r
@@ -504,7 +532,7 @@ class DecayedSums:
         """
         layout = self._layout
         facts = channels[:, :, : layout.n_decayed]  # (B, T, n_decayed)
-        parts = [np.ones((*times.shape, 1)), facts]
+        parts = [counted, facts]
         if self._has_sums:
             amounts = symexp(facts.reshape(times.size, layout.n_decayed), layout)
             parts.append(amounts.reshape(facts.shape))
