@@ -39,3 +39,4 @@ from sklearn_seqcrm._encoding._learn import (
 )
 from sklearn_seqcrm._encoding._training import LevelCounts, Training
 from sklearn_seqcrm._encoding._viewed_log import view_encoded
+from sklearn_seqcrm._encoding._visits import SHARE_WITHOUT_OUTLIERS

@@ -8,10 +8,12 @@ from typing import Any, Self
 import numpy as np
 
 from sklearn_seqcrm._encoding._layout import Layout
+from sklearn_seqcrm._encoding._on_demand import OnDemandNumbers
 from sklearn_seqcrm._ragged import (
     blocks,
     decayed_sums,
     is_run_start,
+    is_segment_start,
     portions,
     starts_of_nonempty,
 )
@@ -124,6 +126,7 @@ class EncodedLog(Log):
         self._codes = frozen(codes)
         self._layout = layout
         self._row_scale = frozen(row_scale)
+        self._firsts = timeline.offsets  # events before which rows see none
 
     @property
     def channels(self) -> np.ndarray:
@@ -217,24 +220,41 @@ class EncodedLog(Log):
         return self._channels[:, : self._layout.n_decayed]
 
     @property
-    def _summed(self) -> np.ndarray:
+    def _summed(self) -> np.ndarray | OnDemandNumbers:
         """Numbers whose decayed sums make row features, shape (n_events, n_summed)."""
-        visits = self._layout.counted_visits
-        if visits is None:
+        n_numbers = self._layout.n_summed
+        if n_numbers == self._layout.n_decayed:
             return self._facts
-        first = starts_of_nonempty(self._timeline.offsets)
-        starts = visits.are_starts(self._timeline.times, first)
-        return np.column_stack([starts.astype("float32"), self._facts])
+        return OnDemandNumbers(len(self), n_numbers, "float32", self._write_summed)
 
     @property
-    def _summed_and_amounts(self) -> np.ndarray:
+    def _summed_and_amounts(self) -> OnDemandNumbers:
         """The same, and behind them amounts, shape (n_events, n_summed + n_decayed)."""
-        return np.hstack([self._summed, symexp(self._facts, self._layout)])
+        n_numbers = self._layout.n_summed + self._layout.n_decayed
+        return OnDemandNumbers(len(self), n_numbers, "float32", self._write_summed)
+
+    def _write_summed(self, index: np.ndarray, out: np.ndarray) -> None:
+        """Write `_summed` or, into a wider array, `_summed_and_amounts` of events."""
+        layout, facts = self._layout, self._facts[index]
+        visits, n_numbers = layout.counted_visits, layout.n_summed
+        if visits is not None:
+            out[:, 0] = visits.are_starts_after(self._interarrival_times(index))
+        out[:, n_numbers - layout.n_decayed : n_numbers] = facts
+        if out.shape[1] > n_numbers:
+            out[:, n_numbers:] = symexp(facts, layout)
+
+    def _interarrival_times(self, index: np.ndarray) -> np.ndarray:
+        """Return those of some events, (n,), float64; NaN for first events."""
+        times = self._timeline.times
+        interarrival = (times[index] - times[index - 1]).astype("float64")
+        interarrival[is_segment_start(self._firsts, index)] = np.nan
+        return interarrival
 
     def _decayed(self, rows: Rows, values: Any) -> np.ndarray:
         """Return decayed counts and sums, shape (n, n_half_lives, 1 + n_values).
 
-        The `values` are those of `_summed`, perhaps with others behind them.
+        The `values` are those of `_summed`, perhaps with others behind them: if visits
+        are counted, the first is 1 for an event that starts a visit and 0 otherwise.
         """
         times, half_lives = self._timeline.times, np.asarray(self._layout.half_lives)
         sums = decayed_sums(rows, times, values, half_lives)

@@ -114,15 +114,12 @@ class EventEncoder:
     def with_digests(self) -> EventEncoder:
         """Return the encoder with digests of what it has learned in its layout."""
         fields = {name: one.learned() for name, one in self.fields.items()}
-        layout = replace(
-            self.layout, half_lives=(), visits=None, digest="", of_events=""
-        )
+        layout = replace(self.layout, half_lives=(), digest="", of_events="")
         of_events = repr((layout, fields, self.interarrival_scale))
         if self.level_vectors:
             of_events += repr([one.learned() for one in self.level_vectors.values()])
-        # These concern row features only, so that `of_events` leaves them out.
-        of_rows = self.layout.half_lives, self.layout.visits, self.row_scale.tolist()
-        whole = of_events + repr(of_rows)
+        # Half-lives concern row features only, so that `of_events` leaves them out.
+        whole = of_events + repr((self.layout.half_lives, self.row_scale.tolist()))
         digest, of_events = (
             hashlib.sha256(one.encode()).hexdigest()[:16] for one in (whole, of_events)
         )

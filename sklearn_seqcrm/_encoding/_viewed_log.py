@@ -2,63 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
 
 from sklearn_seqcrm._encoding._encode_rows import encode_rows, rows_as_in_fit
-from sklearn_seqcrm._encoding._encoded_log import EncodedLog, symexp
+from sklearn_seqcrm._encoding._encoded_log import EncodedLog
 from sklearn_seqcrm._encoding._event_encoder import EventEncoder
 from sklearn_seqcrm._encoding._layout import Layout
+from sklearn_seqcrm._encoding._on_demand import OnDemandNumbers
 from sklearn_seqcrm._ragged import (
     NO_ROW,
     Segments,
-    blocks,
     groups,
-    is_segment_start,
     visible_segments,
 )
 from sklearn_seqcrm._store import Column, Log, RawLog, Rows, Timeline
 
-_WIDTH = 4  # numbers of an event that are processed at a time, see `blocks`
 _PORTION = 1  # as `_WIDTH`, for customers: as many events as a block has numbers
-
-
-class OnDemandNumbers:
-    """Numbers of all events of a log, which are encoded when they are indexed.
-
-    A stand-in for an array of shape (n_events, width).
-
-    `write` takes positions of n events and an array of shape (n, width), and writes
-    their numbers into it.
-    """
-
-    def __init__(
-        self,
-        n_events: int,
-        width: int,
-        dtype: str,
-        write: Callable[[np.ndarray, np.ndarray], None],
-    ) -> None:
-        self.shape = n_events, width
-        self.dtype = np.dtype(dtype)
-        self._write = write
-
-    def __len__(self) -> int:
-        """Number of events."""
-        return self.shape[0]
-
-    def __getitem__(self, index: Any) -> np.ndarray:
-        """Return the numbers of events at positions of any shape, or of a slice."""
-        if isinstance(index, slice):
-            index = np.arange(*index.indices(len(self)))
-        flat = np.asarray(index).ravel()
-        numbers = np.empty((len(flat), self.shape[1]), self.dtype)
-        for some in blocks(len(flat), _WIDTH):
-            self._write(flat[some], numbers[some])
-        return numbers.reshape(*np.shape(index), self.shape[1])
 
 
 class ViewedLog(EncodedLog):
@@ -99,13 +62,8 @@ class ViewedLog(EncodedLog):
         return self._numbers(len(self._layout.codes), self._write_codes, "int32")
 
     @property
-    def _summed(self) -> Any:
-        return self._numbers(self._layout.n_summed, self._write_summed)
-
-    @property
-    def _summed_and_amounts(self) -> Any:
-        width = self._layout.n_summed + self._layout.n_decayed
-        return self._numbers(width, self._write_summed_and_amounts)
+    def _facts(self) -> Any:
+        return self._numbers(self._layout.n_decayed, self._write_facts)
 
     def _numbers(self, width: int, write: Any, dtype: str = "float32") -> Any:
         return OnDemandNumbers(len(self), width, dtype, write)
@@ -117,28 +75,13 @@ class ViewedLog(EncodedLog):
         interarrival = self._interarrival_times(index)
         self._encoder.encode_times(times, interarrival, out[:, times_begin:])
 
-    def _interarrival_times(self, index: np.ndarray) -> np.ndarray:
-        """Return those of some events, (n,); NaN of the first that rows see."""
-        times = self._timeline.times
-        interarrival = (times[index] - times[index - 1]).astype("float64")
-        interarrival[is_segment_start(self._firsts, index)] = np.nan
-        return interarrival
-
     def _write_codes(self, index: np.ndarray, out: np.ndarray) -> None:
         self._encoder.encode_levels(*self._at(index, self._layout.codes), out)
 
-    def _write_summed(self, index: np.ndarray, out: np.ndarray) -> None:
-        layout, visits = self._layout, self._layout.counted_visits
-        numbers = np.empty((len(index), layout.interarrival_channel), "float32")
-        self._encoder.encode_facts(*self._at(index, layout.of_fields), numbers)
-        if visits is not None:
-            out[:, 0] = visits.are_starts_after(self._interarrival_times(index))
-        out[:, layout.counts_visits :] = numbers[:, : layout.n_decayed]
-
-    def _write_summed_and_amounts(self, index: np.ndarray, out: np.ndarray) -> None:
-        summed, amounts = np.split(out, [self._layout.n_summed], axis=1)
-        self._write_summed(index, summed)
-        amounts[:] = symexp(summed[:, self._layout.counts_visits :], self._layout)
+    def _write_facts(self, index: np.ndarray, out: np.ndarray) -> None:
+        numbers = np.empty((len(index), self._layout.interarrival_channel), "float32")
+        self._encoder.encode_facts(*self._at(index, self._layout.of_fields), numbers)
+        out[:] = numbers[:, : out.shape[1]]
 
     def _at(
         self, index: np.ndarray, names: Iterable[str]

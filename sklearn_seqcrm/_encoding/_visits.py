@@ -23,16 +23,16 @@ _LEAST_SHARE_WITHIN, _FEWEST_BETWEEN = 0.25, 100
 _SHORT, _LONGEST_PAUSE = 0.01, 0.1  # as shares of the mean interarrival time
 # Interarrival times count as no longer than the longest one of this share of the
 # customers: wrong dates must not make visits of years.
-_SHARE_WITHOUT_OUTLIERS = 0.99
+SHARE_WITHOUT_OUTLIERS = 0.99
 # Bins of a histogram: so many of equal width between two powers of two, and powers from
-# nanoseconds in days (2 ** -47) to centuries in nanoseconds (2 ** 62), and beyond.
+# nanoseconds in days (2 ** -47) to the largest int64 (2 ** 63).
 _PER_POWER, _POWERS = 16, (-64, 64)
 
 
 class Visits(NamedTuple):
     """How events come in visits; both are ticks."""
 
-    pause: float  # longest interarrival time within a visit
+    pause: float  # events that are further apart are of two visits
     between: float  # typical interarrival time between visits
 
     def are_starts_after(self, interarrival: np.ndarray) -> np.ndarray:
@@ -48,45 +48,52 @@ class Visits(NamedTuple):
         `times` (n_events,) are those of one customer's events and then of the next
         one's; `first` are the positions of the first events of customers.
         """
-        starts = np.diff(times, prepend=times[:1]) > self.pause
-        starts[first] = True
-        return starts
+        interarrival = np.diff(times, prepend=times[:1]).astype("float64")
+        interarrival[first] = np.nan
+        return self.are_starts_after(interarrival)
 
 
 class InterarrivalCounts(NamedTuple):
-    """Histograms of the positive interarrival times of training events."""
+    """Histograms of the positive interarrival times of training events, in days."""
 
     of_events: np.ndarray  # (n_bins,), int64: of all
-    of_customers: np.ndarray  # (n_bins,), int64: of the longest one of each customer
+    # (n_bins,), int64: of the longest one of each run of training events, which is a
+    # customer's unless a lookback hides events between two runs.
+    of_runs: np.ndarray
+    day: float  # ticks of a day, or 1 for times that are numbers
 
     @classmethod
     def of(cls, training: Training) -> Self:
         """Count the interarrival times of the training events."""
         n_bins = _PER_POWER * (_POWERS[1] - _POWERS[0])
         counts = np.zeros((2, n_bins), "int64")
+        # In days, bins are the same for times in seconds and in nanoseconds.
+        day = float(training.clock.ticks_per_day() or 1)
         for index, first in training.blocks():
             interarrival = np.diff(training.times[index], prepend=0)
             interarrival[first] = 0
             longest = np.maximum.reduceat(interarrival, first)
             for some, own in zip(counts, (interarrival, longest), strict=True):
-                some += np.bincount(_bins(own[own > 0]), minlength=n_bins)
-        return cls(*counts)
+                some += np.bincount(_bins(own[own > 0] / day), minlength=n_bins)
+        return cls(counts[0], counts[1], day)
 
     def merge(self, other: InterarrivalCounts) -> InterarrivalCounts:
         """Return the histograms of both parts."""
-        return InterarrivalCounts(*(a + b for a, b in zip(self, other, strict=True)))
+        of_events = self.of_events + other.of_events
+        return InterarrivalCounts(of_events, self.of_runs + other.of_runs, self.day)
 
     def visits(self) -> Visits | None:
         """Return how events come in visits; None if they do not.
 
         A few customers who come much more often than all others look like visits, too.
+        Thresholds are rounded down to bins.
         """
-        n, n_customers = self.of_events.sum(), self.of_customers.sum()
+        n, n_runs = self.of_events.sum(), self.of_runs.sum()
         if not n:
             return None
         # As ``np.quantile(..., method="lower")``.
-        rank = int(_SHARE_WITHOUT_OUTLIERS * (n_customers - 1))
-        longest = _of_rank(self.of_customers, rank)
+        rank = int(SHARE_WITHOUT_OUTLIERS * (n_runs - 1))
+        longest = _of_rank(self.of_runs, rank)
         bins = np.minimum(np.arange(len(self.of_events)), longest)
         mean = float(self.of_events @ _middles(bins)) / n
         least, short = _bins(np.array([_LONGEST_PAUSE * mean, _SHORT * mean]))
@@ -96,7 +103,7 @@ class InterarrivalCounts(NamedTuple):
             return None
         typical = least + _of_rank(self.of_events[least:], (n_between - 1) // 2)
         between = _middles(np.array([typical]))
-        return Visits(float(_begins(least)), float(between[0]))
+        return Visits(self.day * float(_begins(least)), self.day * float(between[0]))
 
 
 def _bins(times: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn_seqcrm._columns import ColumnRoles, Table, static_parts
 from sklearn_seqcrm._encoding import (
     FIRST_LEVEL,
+    SHARE_WITHOUT_OUTLIERS,
     EncoderOptions,
     EventEncoder,
     Vocabulary,
@@ -34,10 +35,6 @@ from sklearn_seqcrm.event_model._number_codes import NO_LEVEL
 from sklearn_seqcrm.event_model._numbers import NumberField
 from sklearn_seqcrm.event_model._operational_time import OperationalTime
 from sklearn_seqcrm.event_model._yearly_season import yearly_season
-
-# Share of the rows whose longest interarrival times are no outliers: a few wrong dates
-# must not move the length of the pauses between visits.
-_SHARE_WITHOUT_OUTLIERS = 0.99
 
 
 def learn_events(
@@ -116,7 +113,7 @@ def _learn_grid(
     )
     unit = encoder.layout.time_unit
     of_rows = np.maximum.reduceat(interarrival, offsets[:-1])
-    longest = np.quantile(of_rows, _SHARE_WITHOUT_OUTLIERS, method="lower")
+    longest = np.quantile(of_rows, SHARE_WITHOUT_OUTLIERS, method="lower")
     prior, visits = RatePrior(), encoder.layout.visits
     if visits is not None and longest > visits.pause:
         without_outliers = np.minimum(interarrival, longest)

@@ -66,7 +66,8 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         vectors in place of codes in fields of more levels, see Notes. None: any number.
     half_lives : "auto" or list of Timedelta, str or number, default="auto"
         Half-lives of the exponentially decayed counts and means of events, which are
-        features of a row. ``"auto"``: 1, 4, 16 and 64 typical interarrival times.
+        features of a row. ``"auto"``: 1, 4, 16 and 64 typical interarrival times, or
+        typical times between visits, see Notes.
     time_zone : str or None, default=None
         Time zone of the calendar cycles (hour, weekday, time of the year), with
         daylight saving, such as ``"Europe/Berlin"``. Only for logs with time zones,
@@ -89,7 +90,7 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
     layouts_ : dict of str to Layout
         Layout of each history column: names of its `channels` and `codes`, `n_levels`
         of each code, `time_unit` (the typical interarrival time, in ticks),
-        `half_lives`, `calendar`, `local_clock` and `row_features`.
+        `half_lives`, `calendar`, `local_clock`, `visits` and `row_features`.
     n_features_in_ : int
         Number of columns seen in `fit`, keys included.
     feature_names_in_ : ndarray of shape (n_columns,)
@@ -144,6 +145,14 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
     has as many steps as moments. A row that is cut within a moment, as within a day,
     sees the part of it that has happened. Encoded histories still hold every event. Row
     features count both events and moments.
+
+    **Visits.** Clicks come in visits: a few within minutes, and then none for days. So
+    if at least a quarter of the interarrival times of the training events are shorter
+    than a hundredth of their mean, and 100 or more are longer than a tenth, the latter
+    are times between visits. Then row features count visits, too, and the automatic
+    half-lives are multiples of the median time between them. In the mean, no time is
+    longer than the longest one of 99% of the customers: wrong dates would make visits
+    of years. If `moments` is a period, visits are not counted, as its moments are.
 
     **Keys.** The customer and cutoff columns by which histories were attached are keys,
     not features: they are dropped, and new rows need not have them. They are recognised

@@ -42,8 +42,8 @@ def test_the_prior_of_visits_has_their_rate():
 
 def test_visits_of_one_in_a_hundred_customers_have_no_rate_of_their_own():
     """All others came once, so that no interarrival time is without outliers."""
-    events = clicks(20)
-    once = pd.DataFrame({"who": np.arange(100, 4000), "time": DAY})
+    events = clicks(60)
+    once = pd.DataFrame({"who": np.arange(100, 7000), "time": DAY})
     assert grid_of(pd.concat([events, once])).rate_prior.pause == 0
 
 
