@@ -225,13 +225,18 @@ class EncodedLog(Log):
         n_numbers = self._layout.n_summed
         if n_numbers == self._layout.n_decayed:
             return self._facts
-        return OnDemandNumbers(len(self), n_numbers, "float32", self._write_summed)
+        return self._numbers(n_numbers, self._write_summed)
 
     @property
     def _summed_and_amounts(self) -> OnDemandNumbers:
         """The same, and behind them amounts, shape (n_events, n_summed + n_decayed)."""
         n_numbers = self._layout.n_summed + self._layout.n_decayed
-        return OnDemandNumbers(len(self), n_numbers, "float32", self._write_summed)
+        return self._numbers(n_numbers, self._write_summed)
+
+    def _numbers(
+        self, width: int, write: Any, dtype: str = "float32"
+    ) -> OnDemandNumbers:
+        return OnDemandNumbers(len(self), width, dtype, write)
 
     def _write_summed(self, index: np.ndarray, out: np.ndarray) -> None:
         """Write `_summed` or, into a wider array, `_summed_and_amounts` of events."""
@@ -253,19 +258,18 @@ class EncodedLog(Log):
     def _decayed(self, rows: Rows, values: Any) -> np.ndarray:
         """Return decayed counts and sums, shape (n, n_half_lives, 1 + n_values).
 
-        The `values` are those of `_summed`, perhaps with others behind them: if visits
-        are counted, the first is 1 for an event that starts a visit and 0 otherwise.
+        The `values` are those of `_summed`, perhaps with others behind them.
         """
         times, half_lives = self._timeline.times, np.asarray(self._layout.half_lives)
         sums = decayed_sums(rows, times, values, half_lives)
-        if self._layout.counts_visits:
+        if (visits := self._layout.counted_visits) is not None:
             # The first event that a row sees starts a visit in any case.
-            filled = np.flatnonzero(rows.stop > rows.start)
-            first = rows.start[filled]
-            ages = (rows.cutoff[filled] - times[first])[:, None]
+            late = np.flatnonzero(rows.stop > rows.start)
+            since = self._interarrival_times(rows.start[late])
+            late = late[~visits.are_starts_after(since)]
+            ages = (rows.cutoff[late] - times[rows.start[late]])[:, None]
             with np.errstate(under="ignore"):  # visits long ago
-                weights = np.exp(-np.log(2) / half_lives * ages)
-            sums[filled, :, 1] += weights * (1 - values[first][:, :1])
+                sums[late, :, 1] += np.exp(-np.log(2) / half_lives * ages)
         return sums
 
     def _scaled(self, raw: Iterator[np.ndarray]) -> np.ndarray:

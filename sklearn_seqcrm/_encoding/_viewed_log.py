@@ -12,7 +12,6 @@ from sklearn_seqcrm._encoding._encode_rows import encode_rows, rows_as_in_fit
 from sklearn_seqcrm._encoding._encoded_log import EncodedLog
 from sklearn_seqcrm._encoding._event_encoder import EventEncoder
 from sklearn_seqcrm._encoding._layout import Layout
-from sklearn_seqcrm._encoding._on_demand import OnDemandNumbers
 from sklearn_seqcrm._ragged import (
     NO_ROW,
     Segments,
@@ -21,7 +20,7 @@ from sklearn_seqcrm._ragged import (
 )
 from sklearn_seqcrm._store import Column, Log, RawLog, Rows, Timeline
 
-_PORTION = 1  # as `_WIDTH`, for customers: as many events as a block has numbers
+_PORTION = 1  # width of `groups` of customers: as many events as a block has numbers
 
 
 class ViewedLog(EncodedLog):
@@ -64,9 +63,6 @@ class ViewedLog(EncodedLog):
     @property
     def _facts(self) -> Any:
         return self._numbers(self._layout.n_decayed, self._write_facts)
-
-    def _numbers(self, width: int, write: Any, dtype: str = "float32") -> Any:
-        return OnDemandNumbers(len(self), width, dtype, write)
 
     def _write_channels(self, index: np.ndarray, out: np.ndarray) -> None:
         columns, times = self._at(index, self._layout.of_fields)

@@ -9,6 +9,7 @@ from numpy.testing import assert_array_equal
 from pandas.testing import assert_frame_equal
 
 from sklearn_seqcrm._encoding import _viewed_log, learned_encoding
+from sklearn_seqcrm._encoding._on_demand import OnDemandNumbers
 from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.events import EventLog, HistoryArray
 from sklearn_seqcrm.neural_network import HistoryPadder, LSTMClassifier, LSTMRegressor
@@ -184,9 +185,9 @@ def test_columns_in_memory_and_on_disk_concatenate(tables, monkeypatch):
     encoder = HistoryEncoder().fit(tables[0])
     parts = [encoder.transform(X)[["history"]] for X in tables]
     reads = []
-    encoded = _viewed_log.OnDemandNumbers.__getitem__
+    encoded = OnDemandNumbers.__getitem__
     monkeypatch.setattr(
-        _viewed_log.OnDemandNumbers,
+        OnDemandNumbers,
         "__getitem__",
         lambda self, index: reads.append(1) or encoded(self, index),
     )
