@@ -19,6 +19,11 @@ _ROWS_PER_LEAF = 1_500
 # A leaf adds up p * (1 - p) over its rows, the second derivatives of the log loss, and
 # its value is divided by this sum.
 _LEAST_CURVATURE = 2.0
+# With the Poisson loss, the value of a leaf is the sum of differences from predicted
+# means, divided by the sum of these means. To the divisor, this many times the
+# dispersion of the target is added: otherwise few large counts in a leaf of small means
+# multiply its predictions by thousands.
+_DISPERSIONS = 3.0
 _SETTINGS: dict[str, Any] = {
     "learning_rate": 0.05,
     "max_features": 0.3,
@@ -34,15 +39,11 @@ def default_trees(task: str) -> Any:
     survival models keep 5 leaves: their rows are person-periods, of which each row of X
     has many.
     """
-    if task == "regression":
-        trees = SmallTreesRegressor(**_SETTINGS, max_leaf_nodes="auto")
-    elif task == "survival":
+    if task == "survival":
         trees = SmallTreesClassifier(**_SETTINGS, max_leaf_nodes=_FEWEST_LEAVES)
-    else:
-        trees = SmallTreesClassifier(
-            **_SETTINGS, max_leaf_nodes="auto", l2_regularization="auto"
-        )
-    return weighted(trees)
+        return weighted(trees)
+    small = SmallTreesRegressor if task == "regression" else SmallTreesClassifier
+    return weighted(small(**_SETTINGS, max_leaf_nodes="auto", l2_regularization="auto"))
 
 
 def weighted(estimator: Any) -> Any:
@@ -54,8 +55,8 @@ def weighted(estimator: Any) -> Any:
 class _SmallTreesMixin:
     """Accept ``max_leaf_nodes="auto"``: a leaf for each 1,500 rows, 5 to 15.
 
-    ``l2_regularization="auto"`` is 0, except for rare classes. The validation rows that
-    `fit` of newer versions accepts are not supported.
+    ``l2_regularization="auto"`` is 0, except for rare classes and the Poisson loss. The
+    validation rows that `fit` of newer versions accepts are not supported.
     """
 
     max_leaf_nodes: Any
@@ -114,10 +115,8 @@ def _lacking_curvature(y: Any, sample_weight: Any, n_rows: int) -> float:
     In units of the mean weight. 0 with one class, or for what `fit` is to refuse.
     """
     codes = pd.factorize(np.ravel(y))[0]
-    try:
-        weight = np.asarray(1 if sample_weight is None else sample_weight, "float64")
-        weight = np.broadcast_to(weight, codes.shape)
-    except (TypeError, ValueError):
+    weight = _weights(sample_weight, len(codes))
+    if weight is None:
         return 0.0
     is_known = codes >= 0
     totals = np.bincount(codes[is_known], weight[is_known])
@@ -129,12 +128,44 @@ def _lacking_curvature(y: Any, sample_weight: Any, n_rows: int) -> float:
     return float(lacking * weight.mean())
 
 
+def _dispersion(y: Any, sample_weight: Any) -> float:
+    """Return the variance of the target divided by its mean, 1 for Poisson counts.
+
+    In units of the mean weight. 0 for what `fit` is to refuse.
+    """
+    weight = _weights(sample_weight, np.size(y))
+    try:
+        y = np.asarray(y, "float64").ravel()
+    except (TypeError, ValueError):
+        return 0.0
+    if weight is None or not np.isfinite(y).all():
+        return 0.0
+    y, weight = y[weight > 0], weight[weight > 0]
+    total = weight @ y
+    if not 0 < total < np.inf:
+        return 0.0
+    mean = total / weight.sum()
+    return float(weight @ (y - mean) ** 2 / mean / len(y))
+
+
+def _weights(sample_weight: Any, n: int) -> np.ndarray | None:
+    """Return weights of n rows, float64; None for what `fit` is to refuse."""
+    try:
+        weight = np.asarray(1 if sample_weight is None else sample_weight, "float64")
+        return np.broadcast_to(weight, n)
+    except (TypeError, ValueError):
+        return None
+
+
 class SmallTreesRegressor(_SmallTreesMixin, HistGradientBoostingRegressor):
     """Boosted trees of scikit-learn whose size depends on the number of rows.
 
     Hybrids replace ``loss="auto"`` by the loss of their network; without one, it is the
     squared error. The Poisson loss also accepts a target of zeros, as in networks: all
     predictions are 0 then.
+
+    ``l2_regularization="auto"`` is 0, or 3 times the dispersion of the target (its
+    variance divided by its mean) with the Poisson loss.
     """
 
     def _changed_parameters(self, y: Any, sample_weight: Any) -> dict[str, Any]:
@@ -145,3 +176,7 @@ class SmallTreesRegressor(_SmallTreesMixin, HistGradientBoostingRegressor):
         if self.loss == "poisson" and not np.any(y):
             changed["loss"] = "squared_error"
         return changed
+
+    def _automatic_l2(self, y: Any, sample_weight: Any) -> float:
+        is_poisson = self.loss == "poisson"
+        return _DISPERSIONS * _dispersion(y, sample_weight) if is_poisson else 0.0

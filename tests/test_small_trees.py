@@ -1,4 +1,4 @@
-"""The default boosted trees: a leaf for each 1,500 rows, and rare classes."""
+"""The default boosted trees: a leaf for each 1,500 rows, rare classes and counts."""
 
 import pickle
 
@@ -111,6 +111,76 @@ def test_regularisation_by_weights_of_any_kind(y, weight, l2):
 def test_targets_that_scikit_learn_refuses(y, weight, match):
     with pytest.raises(ValueError, match=match):
         default_trees("classification").fit(TABLE[:30], y, weight)
+
+
+def poisson_trees():
+    return default_trees("regression").set_params(loss="poisson")
+
+
+@pytest.mark.parametrize(
+    ("y", "weight", "l2"),
+    [
+        ([0, 8] * 15, None, 3 * 16 / 4),
+        ([0, 8] * 15, [2, 6] * 15, 3 * 4 * 12 / 6),  # in units of the weights
+        ([0, 8] * 15, 0.5, 0.5 * 12),
+        ([0, 8, 100] * 10, [1, 1, 0] * 10, 12),  # rows without weight do not count
+        ([5] * 30, None, 0),
+    ],
+)
+def test_poisson_trees_are_regularised_by_the_dispersion(y, weight, l2):
+    X, y = TABLE[:30], np.array(y, dtype="float64")
+    weight = weight if np.ndim(weight) == 0 else np.array(weight, dtype="float64")
+    trees = poisson_trees().set_params(min_samples_leaf=2)
+    predicted = trees.fit(X, y, weight).predict(X)
+    like = HistGradientBoostingRegressor(**LIKE_SCIKIT_LEARN, max_leaf_nodes=5)
+    like.set_params(loss="poisson", min_samples_leaf=2, l2_regularization=l2)
+    expected = like.fit(X, y, weight).predict(X)
+    np.testing.assert_allclose(predicted, expected, rtol=1e-9)
+    assert trees.l2_regularization == "auto"
+    if l2:
+        like.set_params(l2_regularization=0.9 * l2)
+        assert np.abs(like.fit(X, y, weight).predict(X) - expected).max() > 1e-4
+
+
+@pytest.mark.parametrize("scale", [1e-3, 7.0, 1e6])
+def test_poisson_trees_do_not_depend_on_the_unit(scale):
+    y = RNG.poisson(np.exp(TABLE["a"])).astype(float)
+    one, other = (poisson_trees().fit(TABLE, y * k).predict(TABLE) for k in (1, scale))
+    np.testing.assert_allclose(other, scale * one, rtol=1e-6)
+
+
+def test_other_losses_are_not_regularised():
+    y = RNG.lognormal(size=3_000)
+    for loss in ("squared_error", "gamma"):
+        trees = default_trees("regression").set_params(loss=loss)
+        like = HistGradientBoostingRegressor(**LIKE_SCIKIT_LEARN, max_leaf_nodes=5)
+        expected = like.set_params(loss=loss).fit(TABLE[:3_000], y).predict(TABLE)
+        assert_array_equal(trees.fit(TABLE[:3_000], y).predict(TABLE), expected)
+
+
+def test_few_large_counts_do_not_multiply_predictions():
+    """Boosting of scikit-learn predicts up to 190 where counts of 0.02 are expected."""
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(3_000, 2)), columns=["a", "b"])
+    y = rng.poisson(0.02, 3_000).astype(float)
+    y[0] = 100
+    trees = poisson_trees().set_params(max_iter=100)
+    assert trees.fit(X, y).predict(X[1:]).max() < 0.3
+
+
+@pytest.mark.parametrize(
+    ("y", "weight", "match"),
+    [
+        (np.ones((30, 2)), None, "1d array|shape"),
+        (np.r_[np.nan, np.ones(29)], None, "NaN"),
+        (np.r_[-1.0, np.ones(29)], None, "y_true|poisson|Poisson"),
+        (["many"] * 30, None, "convert|could not|string"),
+        (np.arange(30.0), np.ones(7), "sample_weight"),
+    ],
+)
+def test_counts_that_scikit_learn_refuses(y, weight, match):
+    with pytest.raises(ValueError, match=match):
+        poisson_trees().fit(TABLE[:30], y, weight)
 
 
 def test_parameters_stay_and_can_be_set():

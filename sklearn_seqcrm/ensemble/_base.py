@@ -56,7 +56,7 @@ NAMES = ("lstm", "boosting")
 _FEW_GROUPS = 50
 
 
-class _Rows(NamedTuple):
+class Rows(NamedTuple):
     """Rows of X with their targets, customers and weights.
 
     `y` is passed to the parts and to splitters, with the attrs that the user's target
@@ -74,8 +74,8 @@ class _Rows(NamedTuple):
         """Positions of the rows with a weight above 0."""
         return np.flatnonzero(self.weight)
 
-    def take(self, rows: np.ndarray) -> _Rows:
-        return _Rows(*(safe_indexing(one, rows) for one in self))
+    def take(self, rows: np.ndarray) -> Rows:
+        return Rows(*(safe_indexing(one, rows) for one in self))
 
 
 class _Job(NamedTuple):
@@ -86,7 +86,7 @@ class _Job(NamedTuple):
     keys: dict[str, list[str]]
     task: FitTask  # the fit, of which the fits of parts are steps
 
-    def fit(self, name: str, rows: _Rows, part: Any = None) -> Any:
+    def fit(self, name: str, rows: Rows, part: Any = None) -> Any:
         """Fit `part`, or a clone of the named part, on rows, and return it."""
         part = clone(self.parts[name]) if part is None else part
         weights = dict.fromkeys(self.keys[name], rows.weight)
@@ -102,7 +102,7 @@ class _Job(NamedTuple):
                     )
                 raise
 
-    def fit_all(self, rows: _Rows) -> dict[str, Any]:
+    def fit_all(self, rows: Rows) -> dict[str, Any]:
         """Fit clones of both parts on the same rows."""
         return {name: self.fit(name, rows) for name in NAMES}
 
@@ -182,6 +182,10 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
         """Return why the parts cannot be fitted on these targets; None if they can."""
         return None
 
+    def _check_fitted(self, rows: Rows) -> None:
+        """Warn of a fitted part whose predictions for its training rows are absurd."""
+        return
+
     # fit and predict ---------------------------------------------------------------
 
     def _fit(self, X: Any, y: Any, sample_weight: Any) -> Self:
@@ -215,6 +219,7 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
             if name not in fitted:
                 fitted[name] = job.fit(name, rows.take(rows.used))
         self.lstm_, self.boosting_ = (fitted[name] for name in NAMES)
+        self._check_fitted(rows)
         job.task.end()
         return self
 
@@ -258,7 +263,7 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
             else boosting,
         }
 
-    def _read(self, X: Any, y: Any, sample_weight: Any) -> tuple[_Rows, bool]:
+    def _read(self, X: Any, y: Any, sample_weight: Any) -> tuple[Rows, bool]:
         """Check the arguments of `fit`; return rows, and whether they are weighted."""
         refuse_no_target(self, y)
         warn_other_order(X, y)
@@ -270,7 +275,7 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
         weight = np.ones(len(target))
         if given:
             weight = read_sample_weight(sample_weight, X)
-        return _Rows(X, y, target, customers_of(X), weight), given
+        return Rows(X, y, target, customers_of(X), weight), given
 
     def _weight_keys(self, parts: dict[str, Any], given: bool) -> dict[str, list[str]]:
         """Return the names that the weights have in the `fit` of each part."""
@@ -282,7 +287,7 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
             return {name: list(routed[name].fit) for name in parts}
         return {name: [weight_key(part)] for name, part in parts.items()}
 
-    def _learn_at_latest(self, rows: _Rows, job: _Job) -> tuple[float, dict[str, Any]]:
+    def _learn_at_latest(self, rows: Rows, job: _Job) -> tuple[float, dict[str, Any]]:
         """Fit the network, and learn its weight on the rows at the latest cutoffs.
 
         A network that stops forward in time is trained twice: on rows whose windows had
@@ -333,7 +338,7 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
                 f"cv='latest' is impossible: {reason}. cv=None holds out customers."
             )
 
-    def _learn(self, rows: _Rows, job: _Job, seed: int) -> tuple[float, dict[str, Any]]:
+    def _learn(self, rows: Rows, job: _Job, seed: int) -> tuple[float, dict[str, Any]]:
         """Learn the weight of the network on held-out rows.
 
         Returns the weight, one half if no rows could be held out, and the parts fitted
@@ -364,7 +369,7 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
         held_out = rows.take(np.concatenate([test for _, test in folds]))
         return self._weigh(self._blend(first, second), held_out), fitted
 
-    def _weigh(self, blend: Blend, rows: _Rows) -> float:
+    def _weigh(self, blend: Blend, rows: Rows) -> float:
         """Return the weight of the network; set the losses of the held-out rows."""
         weight = learn_weight(blend, rows.target, rows.customers, rows.weight)
         self.n_customers_ = len(np.unique(rows.customers))
@@ -375,7 +380,7 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
         }
         return weight
 
-    def _folds(self, rows: _Rows, seed: int) -> Iterator[tuple[Any, Any]]:
+    def _folds(self, rows: Rows, seed: int) -> Iterator[tuple[Any, Any]]:
         """Yield rows to fit on and rows held out, all of them with weight."""
         if self.cv is None or isinstance(self.cv, Integral):
             # Rows without weight must not influence the split.

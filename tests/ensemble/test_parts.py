@@ -214,3 +214,56 @@ def test_models_around_pipelines_of_histories_are_used_as_they_are(begins):
         for trees in (target, stack):
             hybrid = make_hybrid(LSTMRegressor(**SMALL), trees, random_state=0)
             assert np.isfinite(hybrid.fit(X, SPEND).predict(X)).all()
+
+
+class Times(RegressorMixin, BaseEstimator):
+    """Predicts so many times the mean of the target."""
+
+    def __init__(self, factor=1.0, loss="poisson", quantile=0.9):
+        self.factor = factor
+        self.loss = loss
+        self.quantile = quantile
+
+    def fit(self, X, y, sample_weight=None):
+        self.value_ = self.factor * np.average(y, weights=sample_weight)
+        return self
+
+    def predict(self, X):
+        return np.full(len(X), self.value_)
+
+
+@pytest.mark.parametrize("exposure", [None, "days"])
+def test_training_that_diverged_is_a_warning(exposure):
+    """As of boosted trees of scikit-learn with a Poisson loss on heavy tails."""
+    network = LSTMRegressor(**SMALL, loss="poisson", exposure=exposure)
+    rows = X.assign(days=np.where(np.arange(len(X)) % 2, 2.0, 50.0))
+    weight = np.arange(len(X)) % 3
+    target = SPEND.copy()
+    target[::3] = 1e9  # rows without weight do not count
+
+    def fitted(factor):
+        trees = make_pipeline(HistoryAggregator(), Times(factor))
+        hybrid = HybridRegressor(make_history_pipeline(network), trees, lstm_weight=0.5)
+        return hybrid.fit(rows, target, weight)
+
+    mean = np.average(SPEND, weights=weight)
+    fitted(1.5)
+    message = f"prediction of boosting is {2.5 * mean:,.3g} for training rows whose "
+    with pytest.warns(UserWarning, match=message + f"mean is {mean:,.3g}"):
+        fitted(2.5)
+
+
+def test_targets_below_zero_are_not_compared():
+    parts = (
+        make_history_pipeline(LSTMRegressor(**SMALL)),
+        make_pipeline(HistoryAggregator(), Times(2.5, "squared_error")),
+    )
+    HybridRegressor(*parts, lstm_weight=0.5).fit(X, SPEND - 1)
+
+
+def test_quantiles_may_be_far_above_the_mean():
+    network = LSTMRegressor(**SMALL, loss="quantile", quantile=0.9)
+    trees = make_pipeline(HistoryAggregator(), Times(9.0, "quantile"))
+    HybridRegressor(make_history_pipeline(network), trees, lstm_weight=0.5).fit(
+        X, SPEND
+    )
