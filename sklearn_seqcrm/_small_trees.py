@@ -145,7 +145,8 @@ def _dispersion(y: Any, sample_weight: Any) -> float:
     if not 0 < total < np.inf:
         return 0.0
     mean = total / weight.sum()
-    return float(weight @ (y - mean) ** 2 / mean / len(y))
+    # Divided first, so that squares of large numbers are finite.
+    return float(mean * (weight @ (y / mean - 1) ** 2) / len(y))
 
 
 def _weights(sample_weight: Any, n: int) -> np.ndarray | None:

@@ -159,7 +159,7 @@ def test_other_losses_are_not_regularised():
 
 
 def test_few_large_counts_do_not_multiply_predictions():
-    """Boosting of scikit-learn predicts up to 190 where counts of 0.02 are expected."""
+    """Without regularisation they predict up to 2 where 0.02 is expected."""
     rng = np.random.default_rng(0)
     X = pd.DataFrame(rng.normal(size=(3_000, 2)), columns=["a", "b"])
     y = rng.poisson(0.02, 3_000).astype(float)

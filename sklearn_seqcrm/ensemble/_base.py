@@ -182,8 +182,11 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
         """Return why the parts cannot be fitted on these targets; None if they can."""
         return None
 
-    def _check_fitted(self, rows: Rows) -> None:
-        """Warn of a fitted part whose predictions for its training rows are absurd."""
+    def _check_boosting(self, boosting: Any, rows: Rows) -> None:
+        """Warn if fitted trees predict absurd numbers for their training rows.
+
+        The weights are those that `fit` of the trees got.
+        """
         return
 
     # fit and predict ---------------------------------------------------------------
@@ -215,11 +218,15 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
             weight, of_split = self._learn(rows, job, rng.randint(2**31 - 1))
             fitted = {} if self.refit else of_split
         self.weights_ = {"lstm": float(weight), "boosting": 1 - float(weight)}
-        for name in NAMES:
-            if name not in fitted:
-                fitted[name] = job.fit(name, rows.take(rows.used))
+        used = rows.take(rows.used)
+        if "lstm" not in fitted:
+            fitted["lstm"] = job.fit("lstm", used)
+        if "boosting" not in fitted:
+            fitted["boosting"] = job.fit("boosting", used)
+            is_weighted = bool(job.keys["boosting"])
+            weight = used.weight if is_weighted else np.ones(len(used.weight))
+            self._check_boosting(fitted["boosting"], used._replace(weight=weight))
         self.lstm_, self.boosting_ = (fitted[name] for name in NAMES)
-        self._check_fitted(rows)
         job.task.end()
         return self
 

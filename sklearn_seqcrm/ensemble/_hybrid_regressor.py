@@ -16,13 +16,13 @@ from sklearn_seqcrm._sklearn_compat import with_callbacks
 from sklearn_seqcrm._stacklevel import warn_user
 from sklearn_seqcrm.ensemble._base import NAMES, BaseHybrid, Rows
 from sklearn_seqcrm.ensemble._blends import Blend, OfNumbers, OfQuantiles
-from sklearn_seqcrm.ensemble._losses import common_quantile
+from sklearn_seqcrm.ensemble._losses import common_quantile, loss_of
 from sklearn_seqcrm.ensemble._parts import with_loss_of
 from sklearn_seqcrm.ensemble._rate_regressor import RateRegressor
 
-# The fitted trees are checked on so many rows, at most. The mean of their predictions
-# is close to that of the target, except where their training diverges: then it was 3 to
-# 7,000 times as high.
+# Trees with a Poisson loss are checked on so many training rows, at most. The mean of
+# their predictions is close to that of the target, except where their training
+# diverges: then it was 3 to 7,000 times as high.
 _MOST_CHECKED, _LARGEST_RATIO = 10_000, 2.0
 
 
@@ -91,10 +91,11 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
     ``loss="poisson"`` and boosted trees with ``loss="poisson"``. The default trees have
     ``loss="auto"``: in `fit`, the loss of the network or, for
     ``"zero_inflated_lognormal"``, the Poisson loss, whose predictions are never
-    negative. So a search over ``lstm__estimator__loss`` changes both. If both parts are
-    fitted by the loss of one quantile, or by absolute errors, the weight is learned by
-    the pinball loss of that quantile. If they are fitted by losses of different
-    quantities, `fit` raises an error.
+    negative. With a Poisson loss they are regularised; the training of scikit-learn's
+    may diverge on targets with a heavy tail. So a search over ``lstm__estimator__loss``
+    changes both. If both parts are fitted by the loss of one quantile, or by absolute
+    errors, the weight is learned by the pinball loss of that quantile. If they are
+    fitted by losses of different quantities, `fit` raises an error.
 
     If the network has an `exposure`, the trees are wrapped in a `RateRegressor` of that
     column, unless they have an exposure of their own: they are fitted on rates, and
@@ -171,8 +172,8 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
         Warns
         -----
         UserWarning
-            If the training of the boosted trees diverged: `y` is not negative, and the
-            mean of their predictions for the training rows is more than twice its mean.
+            If the trees have a Poisson loss, and the mean of their predictions for the
+            training rows is more than twice that of `y`: their training diverged.
         """
         return self._fit(X, y, sample_weight)
 
@@ -205,21 +206,23 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
             return parts
         return parts | {"boosting": RateRegressor(parts["boosting"], exposure)}
 
-    def _check_fitted(self, rows: Rows) -> None:
-        if self.quantile_ is not None or rows.target.min() < 0:
+    def _check_boosting(self, boosting: Any, rows: Rows) -> None:
+        if "poisson" not in str(loss_of(boosting)):
             return
-        n = min(len(rows.used), _MOST_CHECKED)
-        some = rows.take(rows.used[np.linspace(0, len(rows.used) - 1, n).astype(int)])
-        mean = np.average(some.target, weights=some.weight)
-        output = self._output(self.boosting_, some.X)
-        predicted = np.average(output, weights=some.weight)
+        n = len(rows.target)
+        some = rows.take(np.linspace(0, n - 1, min(n, _MOST_CHECKED)).astype(int))
+        predicted = np.average(self._output(boosting, some.X), weights=some.weight)
+        # A few large targets may be among these rows, or only among the others.
+        mean = max(np.average(one.target, weights=one.weight) for one in (rows, some))
         if predicted > _LARGEST_RATIO * mean > 0:
+            way = "Pass a larger l2_regularization or a lower learning_rate"
+            if self.boosting is not None:
+                way += ", or boosting=None, whose trees are regularised"
             warn_user(
                 f"The mean prediction of boosting is {predicted:,.3g} for training "
-                f"rows whose mean is {mean:,.3g}: its training has diverged, as that "
-                "of boosted trees with a Poisson loss does on targets with a heavy "
-                "tail. Pass another l2_regularization, such as 3 * y.var() / "
-                "y.mean(), or a lower learning_rate, or leave boosting=None."
+                f"rows whose mean target is {mean:,.3g}. Training with a Poisson loss "
+                "may have diverged, as it does on targets with a heavy tail. "
+                f"{way}."
             )
 
     def _output(self, part: Any, X: Any) -> np.ndarray:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from sklearn import config_context
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import (
@@ -232,38 +233,55 @@ class Times(RegressorMixin, BaseEstimator):
         return np.full(len(X), self.value_)
 
 
+def hybrid_of(factor, loss="poisson", **options):
+    network = LSTMRegressor(**SMALL, loss="poisson", **options)
+    trees = make_pipeline(HistoryAggregator(), Times(factor, loss))
+    return HybridRegressor(make_history_pipeline(network), trees, lstm_weight=0.5)
+
+
 @pytest.mark.parametrize("exposure", [None, "days"])
 def test_training_that_diverged_is_a_warning(exposure):
     """As of boosted trees of scikit-learn with a Poisson loss on heavy tails."""
-    network = LSTMRegressor(**SMALL, loss="poisson", exposure=exposure)
     rows = X.assign(days=np.where(np.arange(len(X)) % 2, 2.0, 50.0))
     weight = np.arange(len(X)) % 3
     target = SPEND.copy()
     target[::3] = 1e9  # rows without weight do not count
-
-    def fitted(factor):
-        trees = make_pipeline(HistoryAggregator(), Times(factor))
-        hybrid = HybridRegressor(make_history_pipeline(network), trees, lstm_weight=0.5)
-        return hybrid.fit(rows, target, weight)
-
+    hybrid_of(1.5, exposure=exposure).fit(rows, target, weight)
     mean = np.average(SPEND, weights=weight)
-    fitted(1.5)
-    message = f"prediction of boosting is {2.5 * mean:,.3g} for training rows whose "
-    with pytest.warns(UserWarning, match=message + f"mean is {mean:,.3g}"):
-        fitted(2.5)
-
-
-def test_targets_below_zero_are_not_compared():
-    parts = (
-        make_history_pipeline(LSTMRegressor(**SMALL)),
-        make_pipeline(HistoryAggregator(), Times(2.5, "squared_error")),
+    message = (
+        f"prediction of boosting is {2.5 * mean:,.3g} for training rows whose mean "
+        f"target is {mean:,.3g}. .* or boosting=None"
     )
-    HybridRegressor(*parts, lstm_weight=0.5).fit(X, SPEND - 1)
+    with pytest.warns(UserWarning, match=message):
+        hybrid_of(2.5, exposure=exposure).fit(rows, target, weight)
 
 
-def test_quantiles_may_be_far_above_the_mean():
-    network = LSTMRegressor(**SMALL, loss="quantile", quantile=0.9)
-    trees = make_pipeline(HistoryAggregator(), Times(9.0, "quantile"))
-    HybridRegressor(make_history_pipeline(network), trees, lstm_weight=0.5).fit(
-        X, SPEND
-    )
+def test_few_large_targets_are_no_divergence(monkeypatch):
+    """Also if the rows that are checked have only small ones, or zeros."""
+    target = np.zeros(len(X))
+    target[1] = 1e5
+    monkeypatch.setattr("sklearn_seqcrm.ensemble._hybrid_regressor._MOST_CHECKED", 5)
+    hybrid_of(1.0).fit(X, target)
+    with pytest.warns(UserWarning, match="may have diverged"):
+        hybrid_of(2.5).fit(X, target)
+
+
+def test_trees_are_compared_with_what_they_were_fitted_on():
+    """Not with held-out rows, nor with weights that they do not get."""
+    rows = np.argsort(SPEND)
+    split = [(rows[len(X) // 2 :], rows[: len(X) // 2])]
+    hybrid = hybrid_of(1.5).set_params(lstm_weight=None, cv=split, refit=False)
+    hybrid.fit(X, SPEND)
+    with config_context(enable_metadata_routing=True):
+        hybrid = hybrid_of(1.0)
+        hybrid.lstm[-1].set_fit_request(sample_weight=True)
+        hybrid.boosting[-1].set_fit_request(sample_weight=False)
+        hybrid.fit(X, SPEND, sample_weight=1 / (1 + SPEND))
+
+
+def test_other_losses_are_not_checked():
+    """The mean may be far below a quantile, and totals of rates with a gamma loss."""
+    hybrid_of(9.0, "gamma").fit(X, SPEND + 1)
+    hybrid = hybrid_of(9.0, "quantile")
+    hybrid.lstm[-1].set_params(loss="quantile", quantile=0.9)
+    hybrid.fit(X, SPEND)
