@@ -91,11 +91,11 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
     ``loss="poisson"`` and boosted trees with ``loss="poisson"``. The default trees have
     ``loss="auto"``: in `fit`, the loss of the network or, for
     ``"zero_inflated_lognormal"``, the Poisson loss, whose predictions are never
-    negative. With a Poisson loss they are regularised; the training of scikit-learn's
-    may diverge on targets with a heavy tail. So a search over ``lstm__estimator__loss``
-    changes both. If both parts are fitted by the loss of one quantile, or by absolute
-    errors, the weight is learned by the pinball loss of that quantile. If they are
-    fitted by losses of different quantities, `fit` raises an error.
+    negative. So a search over ``lstm__estimator__loss`` changes both. With a Poisson
+    loss, these trees are regularised; the training of scikit-learn's may diverge on
+    targets with a heavy tail. If both parts are fitted by the loss of one quantile, or
+    by absolute errors, the weight is learned by the pinball loss of that quantile. If
+    they are fitted by losses of different quantities, `fit` raises an error.
 
     If the network has an `exposure`, the trees are wrapped in a `RateRegressor` of that
     column, unless they have an exposure of their own: they are fitted on rates, and

@@ -155,7 +155,9 @@ def make_hybrid(
     scikit-learn overfit a few hundred customers. Their class, a subclass of
     histogram-based gradient boosting of scikit-learn, also accepts
     ``max_leaf_nodes="auto"``: a leaf for each 1,500 training rows, but at least 5 and
-    at most 15. Trees of survival models have 5.
+    at most 15, and ``l2_regularization="auto"``: for a Poisson loss 3 times the
+    variance of `y` divided by its mean, and some for rare classes. Those of survival
+    models have 5 leaves.
 
     `HistoryAggregator` returns text as categorical columns. It merges the rarest
     categories of a column with more than 255, the limit of scikit-learn's
