@@ -174,7 +174,7 @@ class SmallTreesRegressor(_SmallTreesMixin, HistGradientBoostingRegressor):
         if self.loss == "auto":
             changed["loss"] = "squared_error"
         # scikit-learn refuses it, because the logarithm of the mean is infinite.
-        if self.loss == "poisson" and not np.any(y):
+        if self.loss == "poisson" and not np.count_nonzero(y):
             changed["loss"] = "squared_error"
         return changed
 

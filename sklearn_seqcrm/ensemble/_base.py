@@ -223,9 +223,9 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
             fitted["lstm"] = job.fit("lstm", used)
         if "boosting" not in fitted:
             fitted["boosting"] = job.fit("boosting", used)
-            is_weighted = bool(job.keys["boosting"])
-            weight = used.weight if is_weighted else np.ones(len(used.weight))
-            self._check_boosting(fitted["boosting"], used._replace(weight=weight))
+            if not job.keys["boosting"]:
+                used = used._replace(weight=np.ones(len(used.weight)))
+            self._check_boosting(fitted["boosting"], used)
         self.lstm_, self.boosting_ = (fitted[name] for name in NAMES)
         job.task.end()
         return self
