@@ -10,13 +10,10 @@ count as 0. Tasks are those of `leaves.py` with counts and sums.
 import argparse
 import os
 
-import numpy as np
 import pandas as pd
-from leaves import CELLS, PLAYERS, SEEDS
-from sklearn.metrics import mean_poisson_deviance, root_mean_squared_error
+from leaves import CELLS, PLAYERS, SEEDS, scores_of, trees
 from tasks import TASKS
 
-from sklearn_seqcrm.ensemble import make_hybrid
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
 
 DISPERSIONS = (0, 1, 3, 10)
@@ -45,23 +42,14 @@ def run(name, task, options):
     dispersion = y.var() / y.mean()
     print(f"{name}, {len(X):,} rows, dispersion {dispersion:.3g}", flush=True)
     for times in DISPERSIONS:
-        l2 = times * dispersion
-        scores = [scores_of(l2, seed, table, y, judged, y_judged) for seed in SEEDS]
-        print(
-            f"  {times}: {pd.DataFrame(scores).mean().round(4).to_dict()}", flush=True
-        )
-
-
-def scores_of(l2, seed, table, y, judged, y_judged):
-    """Fit trees, and return their scores."""
-    trees = make_hybrid(task="regression").boosting[-1]
-    trees.set_params(loss="poisson", l2_regularization=l2, random_state=seed)
-    predicted = trees.fit(table, y).predict(judged)
-    return {
-        "deviance": mean_poisson_deviance(y_judged, np.maximum(predicted, 1e-9)),
-        "rmse": root_mean_squared_error(y_judged, predicted),
-        "largest": predicted.max() / y_judged.max(),
-    }
+        scores = []
+        for seed in SEEDS:
+            model = trees("count", "auto", seed)
+            model.set_params(l2_regularization=times * dispersion).fit(table, y)
+            largest = model.predict(judged).max() / y_judged.max()
+            scores.append(scores_of(model, judged, y_judged) | {"largest": largest})
+        means = pd.DataFrame(scores).mean().round(4).to_dict()
+        print(f"  {times}: {means}", flush=True)
 
 
 if __name__ == "__main__":

@@ -218,10 +218,10 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
             weight, of_split = self._learn(rows, job, rng.randint(2**31 - 1))
             fitted = {} if self.refit else of_split
         self.weights_ = {"lstm": float(weight), "boosting": 1 - float(weight)}
-        used = rows.take(rows.used)
-        if "lstm" not in fitted:
-            fitted["lstm"] = job.fit("lstm", used)
-        if "boosting" not in fitted:
+        if "boosting" not in fitted:  # otherwise both parts are fitted
+            used = rows.take(rows.used)
+            if "lstm" not in fitted:
+                fitted["lstm"] = job.fit("lstm", used)
             fitted["boosting"] = job.fit("boosting", used)
             if not job.keys["boosting"]:
                 used = used._replace(weight=np.ones(len(used.weight)))

@@ -156,7 +156,7 @@ def make_hybrid(
     histogram-based gradient boosting of scikit-learn, also accepts
     ``max_leaf_nodes="auto"``: a leaf for each 1,500 training rows, but at least 5 and
     at most 15, and ``l2_regularization="auto"``: for a Poisson loss 3 times the
-    variance of `y` divided by its mean, and some for rare classes. Those of survival
+    variance of `y` divided by its mean, and some for rare classes. Trees of survival
     models have 5 leaves.
 
     `HistoryAggregator` returns text as categorical columns. It merges the rarest
