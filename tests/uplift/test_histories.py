@@ -70,7 +70,9 @@ PIPELINES = {
     "boosting": make_pipeline(
         HistoryAggregator(), HistGradientBoostingClassifier(max_iter=5, random_state=0)
     ),
-    "hybrid": make_hybrid(network(LSTMClassifier), random_state=0),
+    "hybrid": make_hybrid(network(LSTMClassifier), random_state=0).set_params(
+        boosting__estimator__max_iter=5
+    ),
 }
 
 
@@ -78,7 +80,7 @@ PIPELINES = {
 @pytest.mark.parametrize("name", PIPELINES)
 def test_pipelines_on_histories(name, learner):
     X, treated, y = journeys()
-    model = UpliftClassifier(PIPELINES[name], learner=learner, random_state=0)
+    model = UpliftClassifier(PIPELINES[name], learner=learner, cv=2, random_state=0)
     weight = np.random.default_rng(1).uniform(0.5, 2, len(X))
     model.fit(X, y > 1, treatment=treated, sample_weight=weight)
     found = model.predict(X)
