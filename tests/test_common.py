@@ -161,9 +161,7 @@ SETTINGS = {
     },
     "HybridSurvival": {
         "lstm": DiscreteTimeSurvival(LogisticRegression()),
-        "boosting": DiscreteTimeSurvival(
-            HistGradientBoostingClassifier(**FEW_TREES)
-        ),
+        "boosting": DiscreteTimeSurvival(HistGradientBoostingClassifier(**FEW_TREES)),
         "random_state": 0,
     },
     "RateRegressor": {"regressor": Ridge()},
