@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 from sklearn import config_context
+from sklearn.base import clone
 from sklearn.ensemble import (
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
@@ -20,10 +21,11 @@ _ROWS_PER_LEAF = 1_500
 # its value is divided by this sum.
 _LEAST_CURVATURE = 2.0
 # With the Poisson loss, the value of a leaf is the sum of differences from predicted
-# means, divided by the sum of these means. To the divisor, this many times the
-# dispersion of the target is added: otherwise few large counts in a leaf of small means
-# multiply its predictions by thousands.
-_DISPERSIONS = 3.0
+# means, divided by the sum of these means. To the divisor, a multiple of the dispersion
+# is added: otherwise few large counts in a leaf of small means multiply its predictions
+# by thousands. Differences between customers that can be predicted are no reason for
+# it, so that of the target regularises trees that tell how much remains without them.
+_OF_TARGET, _OF_RESIDUALS = 3.0, 10.0
 _SETTINGS: dict[str, Any] = {
     "learning_rate": 0.05,
     "max_features": 0.3,
@@ -64,7 +66,7 @@ class _SmallTreesMixin:
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit the trees, see the class of scikit-learn."""
-        changed = self._changed_parameters(y, sample_weight)
+        changed = self._changed_parameters(X, y, sample_weight)
         given = {name: getattr(self, name) for name in changed}
         try:
             vars(self).update(changed)
@@ -72,11 +74,11 @@ class _SmallTreesMixin:
         finally:
             vars(self).update(given)
 
-    def _changed_parameters(self, y: Any, sample_weight: Any) -> dict[str, Any]:
+    def _changed_parameters(self, X: Any, y: Any, sample_weight: Any) -> dict[str, Any]:
         """Return parameters for these rows in place of those that were given."""
         changed: dict[str, Any] = {}
         if _is_auto(self.l2_regularization):
-            changed["l2_regularization"] = self._automatic_l2(y, sample_weight)
+            changed["l2_regularization"] = self._automatic_l2(X, y, sample_weight)
         given = self.max_leaf_nodes
         if _is_auto(given):
             leaves = np.size(y) // _ROWS_PER_LEAF
@@ -89,7 +91,7 @@ class _SmallTreesMixin:
             )
         return changed
 
-    def _automatic_l2(self, y: Any, sample_weight: Any) -> float:
+    def _automatic_l2(self, X: Any, y: Any, sample_weight: Any) -> float:
         return 0.0
 
 
@@ -105,7 +107,7 @@ class SmallTreesClassifier(_SmallTreesMixin, HistGradientBoostingClassifier):
     then it is what the curvature lacks to 2.
     """
 
-    def _automatic_l2(self, y: Any, sample_weight: Any) -> float:
+    def _automatic_l2(self, X: Any, y: Any, sample_weight: Any) -> float:
         return _lacking_curvature(y, sample_weight, self.min_samples_leaf)
 
 
@@ -128,10 +130,11 @@ def _lacking_curvature(y: Any, sample_weight: Any, n_rows: int) -> float:
     return float(lacking * weight.mean())
 
 
-def _dispersion(y: Any, sample_weight: Any) -> float:
-    """Return the variance of the target divided by its mean, 1 for Poisson counts.
+def _dispersion(y: Any, sample_weight: Any, mean: Any = None) -> float:
+    """Return the mean squared distance of the target from `mean`, divided by its mean.
 
-    In units of the mean weight. 0 for what `fit` is to refuse.
+    `mean`, of shape (n,), are predictions; None: the mean of the target. It is 1 for
+    Poisson counts, in units of the mean weight. 0 for what `fit` is to refuse.
     """
     weight = _weights(sample_weight, np.size(y))
     try:
@@ -140,13 +143,15 @@ def _dispersion(y: Any, sample_weight: Any) -> float:
         return 0.0
     if weight is None or not np.isfinite(y).all():
         return 0.0
-    y, weight = y[weight > 0], weight[weight > 0]
+    used = weight > 0
+    y, weight = y[used], weight[used]
     total = weight @ y
     if not 0 < total < np.inf:
         return 0.0
-    mean = total / weight.sum()
+    of_all = total / weight.sum()
+    own = 1.0 if mean is None else mean[used] / of_all
     # Divided first, so that squares of large numbers are finite.
-    return float(mean * (weight @ (y / mean - 1) ** 2) / len(y))
+    return float(of_all * (weight @ (y / of_all - own) ** 2) / len(y))
 
 
 def _weights(sample_weight: Any, n: int) -> np.ndarray | None:
@@ -165,12 +170,14 @@ class SmallTreesRegressor(_SmallTreesMixin, HistGradientBoostingRegressor):
     squared error. The Poisson loss also accepts a target of zeros, as in networks: all
     predictions are 0 then.
 
-    ``l2_regularization="auto"`` is 0, or 3 times the dispersion of the target (its
-    variance divided by its mean) with the Poisson loss.
+    ``l2_regularization="auto"`` is 0, or with the Poisson loss 10 times the dispersion:
+    the mean squared residual of the training rows, divided by the mean of the target.
+    Residuals are those of the same trees, regularised by 3 times the variance of the
+    target divided by its mean. So they are fitted twice.
     """
 
-    def _changed_parameters(self, y: Any, sample_weight: Any) -> dict[str, Any]:
-        changed = super()._changed_parameters(y, sample_weight)
+    def _changed_parameters(self, X: Any, y: Any, sample_weight: Any) -> dict[str, Any]:
+        changed = super()._changed_parameters(X, y, sample_weight)
         if self.loss == "auto":
             changed["loss"] = "squared_error"
         # scikit-learn refuses it, because the logarithm of the mean is infinite.
@@ -178,6 +185,12 @@ class SmallTreesRegressor(_SmallTreesMixin, HistGradientBoostingRegressor):
             changed["loss"] = "squared_error"
         return changed
 
-    def _automatic_l2(self, y: Any, sample_weight: Any) -> float:
+    def _automatic_l2(self, X: Any, y: Any, sample_weight: Any) -> float:
         is_poisson = self.loss == "poisson"
-        return _DISPERSIONS * _dispersion(y, sample_weight) if is_poisson else 0.0
+        of_target = _dispersion(y, sample_weight) if is_poisson else 0.0
+        if not of_target:
+            return 0.0
+        first = clone(self)
+        first.set_params(l2_regularization=_OF_TARGET * of_target, verbose=0)
+        mean = first.fit(X, y, sample_weight).predict(X)
+        return _OF_RESIDUALS * _dispersion(y, sample_weight, mean)

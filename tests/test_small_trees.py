@@ -93,10 +93,10 @@ def test_rare_classes_are_regularised(counts, weights, l2):
     ],
 )
 def test_regularisation_by_weights_of_any_kind(y, weight, l2):
-    trees = default_trees("classification")
-    assert trees._automatic_l2(np.array(y), weight) == pytest.approx(l2)
-    fewer = trees.set_params(min_samples_leaf=10)._automatic_l2(np.array(y), weight)
-    assert fewer >= l2
+    trees, X = default_trees("classification"), TABLE[:30]
+    assert trees._automatic_l2(X, np.array(y), weight) == pytest.approx(l2)
+    trees.set_params(min_samples_leaf=10)
+    assert trees._automatic_l2(X, np.array(y), weight) >= l2
 
 
 @pytest.mark.parametrize(
@@ -118,28 +118,43 @@ def poisson_trees():
 
 
 @pytest.mark.parametrize(
-    ("y", "weight", "l2"),
+    ("y", "weight", "first", "unit"),
     [
-        ([0, 8] * 15, None, 3 * 16 / 4),
-        ([0, 8] * 15, [2, 6] * 15, 3 * 4 * 12 / 6),  # in units of the weights
-        ([0, 8] * 15, 0.5, 0.5 * 12),
-        ([0, 8, 100] * 10, [1, 1, 0] * 10, 12),  # rows without weight do not count
-        ([5] * 30, None, 0),
+        ([0, 8] * 15, None, 3 * 16 / 4, 1),
+        ([0, 8] * 15, [2, 6] * 15, 3 * 4 * 12 / 6, 4),  # in units of the weights
+        ([0, 8] * 15, 0.5, 0.5 * 12, 0.5),
+        ([0, 8, 100] * 10, [1, 1, 0] * 10, 12, 1),  # rows without weight do not count
+        ([5] * 30, None, 0, 1),
     ],
 )
-def test_poisson_trees_are_regularised_by_the_dispersion(y, weight, l2):
+def test_poisson_trees_are_regularised_by_what_they_do_not_tell(y, weight, first, unit):
     X, y = TABLE[:30], np.array(y, dtype="float64")
     weight = weight if np.ndim(weight) == 0 else np.array(weight, dtype="float64")
     trees = poisson_trees().set_params(min_samples_leaf=2)
     predicted = trees.fit(X, y, weight).predict(X)
     like = HistGradientBoostingRegressor(**LIKE_SCIKIT_LEARN, max_leaf_nodes=5)
-    like.set_params(loss="poisson", min_samples_leaf=2, l2_regularization=l2)
+    like.set_params(loss="poisson", min_samples_leaf=2, l2_regularization=first)
+    residuals = y - like.fit(X, y, weight).predict(X)
+    of_rows = np.broadcast_to(1 if weight is None else weight, 30)
+    remains = np.average(residuals**2, weights=of_rows)
+    l2 = 10 * unit * remains / np.average(y, weights=of_rows)
+    like.set_params(l2_regularization=l2)
     expected = like.fit(X, y, weight).predict(X)
     np.testing.assert_allclose(predicted, expected, rtol=1e-9)
     assert trees.l2_regularization == "auto"
-    if l2:
+    if first:
         like.set_params(l2_regularization=0.9 * l2)
         assert np.abs(like.fit(X, y, weight).predict(X) - expected).max() > 1e-4
+
+
+def test_small_counts_beside_large_ones():
+    """Regularised by 3 times the dispersion of the target, they predict 1.12 for 1."""
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"is_large": np.arange(2_000) % 10 == 0, "noise": rng.random(2_000)})
+    y = rng.poisson(np.where(X["is_large"], 1_000, 1)).astype(float)
+    trees = poisson_trees().set_params(max_iter=200, max_features=1.0)
+    predicted = trees.fit(X, y).predict(X)
+    assert predicted[~X["is_large"]].mean() == pytest.approx(1, rel=0.05)
 
 
 @pytest.mark.parametrize("scale", [1e-3, 7.0, 1e6])
