@@ -193,4 +193,7 @@ class SmallTreesRegressor(_SmallTreesMixin, HistGradientBoostingRegressor):
         first = clone(self)
         first.set_params(l2_regularization=_OF_TARGET * of_target, verbose=0)
         mean = first.fit(X, y, sample_weight).predict(X)
-        return _OF_RESIDUALS * _dispersion(y, sample_weight, mean)
+        # Targets that are next to 0 are predicted too high, by any factor.
+        with np.errstate(over="ignore"):
+            of_residuals = _dispersion(y, sample_weight, mean)
+        return _OF_RESIDUALS * min(of_residuals, of_target)

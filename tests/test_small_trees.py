@@ -165,6 +165,12 @@ def test_poisson_trees_do_not_depend_on_the_unit(scale):
     np.testing.assert_allclose(other, scale * one, rtol=1e-6)
 
 
+def test_counts_in_a_tiny_unit():
+    """Predictions of scikit-learn are not so small, and their squares not finite."""
+    y = 1e-300 * RNG.poisson(np.exp(TABLE["a"]))
+    assert np.isfinite(poisson_trees().fit(TABLE, y).predict(TABLE)).all()
+
+
 def test_other_losses_are_not_regularised():
     y = RNG.lognormal(size=3_000)
     for loss in ("squared_error", "gamma"):
