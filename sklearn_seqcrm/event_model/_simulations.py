@@ -197,7 +197,8 @@ class SimulatingEventModel(BaseEventModel):
         Parameters
         ----------
         X : DataFrame of shape (n, n_columns)
-            Rows as in `fit`.
+            Rows as in `fit`. Rows without events have the target of no event: first
+            events are not modelled.
         target : callable
             Takes rows with histories and returns one value or several for each, as the
             functions of `sklearn_seqcrm.targets` do: ``lambda rows: future_sum(rows,
@@ -305,6 +306,7 @@ class SimulatingEventModel(BaseEventModel):
         ----------
         X : DataFrame of shape (n, n_columns)
             Rows as in `fit`, one for each customer, or for each customer of a group.
+            Rows without events add nothing: first events are not modelled.
         field : str or None
             Categorical field, such as the product, by whose levels demand is split.
             None: all events together.

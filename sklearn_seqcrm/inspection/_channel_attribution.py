@@ -80,8 +80,9 @@ def channel_attribution(
     kind_field : str, default="event"
         Name of the categorical field that holds the kinds.
     target : object, default=None
-        As in `event_attributions`: None explains the second of two classes, in the
-        order of `classes_`. Of "bought" and "lost", pass "bought".
+        Explained class, or position of a label or target. None: the second of two
+        classes, in the order of `classes_`. Of "bought" and "lost", pass "bought". With
+        more classes it is needed, because credits for different classes have no sum.
     unit : {"log_odds", "probability"}, default="probability"
         Unit of a classifier's credit.
     max_exact : int, default=6
@@ -112,8 +113,8 @@ def channel_attribution(
     TypeError
         If histories are encoded.
     ValueError
-        If the field is not categorical, there are no events of one of `kinds`, or a
-        parameter is out of range.
+        If the field is not categorical, there are no events of one of `kinds`, `target`
+        is None with three or more classes, or a parameter is out of range.
 
     See Also
     --------
@@ -161,6 +162,12 @@ def channel_attribution(
     frame, name, array = explained
     touches = Touches.of(array, field, kinds, kind_field)
     quantity = ExplainedQuantity.of(estimator, frame, target, unit)
+    classes = quantity.classes
+    if target is None and classes is not None and len(classes) > 2:
+        raise ValueError(
+            f"target must be one of the {len(classes)} classes {classes.tolist()}: "
+            "credits of rows are added up, and those for different classes have no sum."
+        )
     rng = check_random_state(random_state)
     present, place = _channels_of_rows(touches, len(frame))
     credit = np.zeros(present.shape)

@@ -82,6 +82,7 @@ from sklearn_seqcrm.neural_network._ensemble_training import (
     most_epochs,
     run_trainings,
 )
+from sklearn_seqcrm.neural_network._unsupported_cycles import unsupported_cycles
 from sklearn_seqcrm.neural_network._validation import choose_validation
 
 # `fit` of a whole pipeline fits its encoder again.
@@ -271,6 +272,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         if is_continuation:
             refuse_changes(self._objective.hyperparameters, objective.hyperparameters)
             objective = self._objective
+        given = y
         inputs, y = self._read(X, y, treatment, objective)
         weight = self._weight_in_unit(sample_weight, inputs.data, is_full_data)
         # A first call learns scales, classes or bins; a later one is measured by them.
@@ -302,6 +304,9 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
             if inputs.data.sums is not None and not self._uses_sums:
                 self._n_static -= inputs.data.sums.shape[1]
                 inputs = inputs._replace(data=replace(inputs.data, sums=None))
+            # Ranks may have targets with other attrs.
+            cycles = unsupported_cycles(self, inputs, given)
+            self._left_out_cycles = self._ranks.agree(cycles)
         return inputs, seeds
 
     def _read(
@@ -439,6 +444,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
             share_sequences=not self.bidirectional,
         )
         net.ranks = self._ranks
+        net.left_out_cycles = self._left_out_cycles
         with isolated_torch_settings(self.device):
             net.initialize()
             if self.pretrained is not None:

@@ -98,10 +98,15 @@ class EnsembleTraining:
                 self._train_on_all()
         finally:
             if hasattr(model, "nets_"):
-                of_last = model.nets_[-1].left_out
-                left_out = zip(self.inputs.names, of_last, strict=False)
-                found = {name: [*own] for name, own in left_out if own}
-                model.validation_["left_out"] = found
+                last, names = model.nets_[-1], self.inputs.names
+                of_keys = {
+                    "left_out": last.left_out,
+                    "left_out_cycles": last.left_out_cycles,
+                }
+                for key, of_columns in of_keys.items():
+                    left_out = zip(names, of_columns, strict=False)
+                    found = {name: [*own] for name, own in left_out if own}
+                    model.validation_[key] = found
 
     def _fields_without_effects(self) -> Sequence[Sequence[str]]:
         """Return fields of each history column that no network is to see."""

@@ -194,8 +194,9 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         the networks trained on all rows, fewer if a callback of skorch ends their
         training; both are None without such networks, and of those that see fields with
         ``select_fields="half"``. ``"left_out"`` has the fields that networks (or the
-        last half of them) do not see, by history column. If the training on all rows is
-        interrupted, the networks before it are kept.
+        last half of them) do not see, by history column, and ``"left_out_cycles"`` the
+        cycles of the calendar, see Notes of `HistoryEncoder`. If the training on all
+        rows is interrupted, the networks before it are kept.
     batch_size_ : int
         Rows in a step of the last training.
     n_features_in_ : int

@@ -129,7 +129,11 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
     event of a row has none), and as sines and cosines of the hour (unless all times are
     at the same time of day), the weekday, and the time of the year (from two years of
     events on). No channel depends on the cutoff, so that all rows of a customer share
-    its encoded events.
+    its encoded events. The estimators of `neural_network` leave out a cycle if some
+    half of it has less than a twentieth of the training cutoffs, since they cannot
+    learn how it relates to the cutoff: with cutoffs on Mondays, the weekday tells how
+    long ago an event was. They use it if the horizon is a whole number of cycles, or
+    if the target does not tell its horizon.
 
     **Time zones.** The zone is a parameter and not a property of the log, because a
     model must encode tomorrow's log as it encoded that of its training, whatever zone

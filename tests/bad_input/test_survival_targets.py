@@ -1,5 +1,6 @@
 """Survival targets that are refused, and those that are not."""
 
+import warnings
 from functools import partial
 
 import numpy as np
@@ -202,3 +203,23 @@ def test_other_networks_refuse_structured_targets(network):
     y = IN_NUMBERS.to_records(index=False)
     with pytest.raises(TypeError, match=r"\['event', 'time'\], the target of survival"):
         network(**SMALL).fit(ENCODED, y)
+
+
+NUMBERS = pd.Series(range(len(ENCODED)), ENCODED.index) % 3 + 1.0
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "values"),
+    [
+        ("horizon", SURVIVAL_IN_NUMBERS.predict_proba_before, [NUMBERS]),
+        ("y", SURVIVAL_IN_NUMBERS.score, [IN_NUMBERS]),
+        ("sample_weight", SURVIVAL_IN_NUMBERS.score, [IN_NUMBERS, NUMBERS]),
+    ],
+)
+def test_series_whose_rows_are_in_another_order(name, method, values):
+    """Rows are matched by position, and who wanted something else is told."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        method(ENCODED, *values)
+    with pytest.warns(UserWarning, match=f"{name} has the index of X in another"):
+        method(ENCODED, *values[:-1], values[-1][::-1])

@@ -356,3 +356,15 @@ def test_touches_many_half_lives_ago_have_no_credit():
     with np.errstate(all="raise"):  # weights of 0 and just above
         credit = time_decay_credit(X, "channel", half_life=1)
     assert credit.loc[0].to_dict() == pytest.approx({"a": 0, "b": 0, "c": 1})
+
+
+def test_credits_for_different_classes_are_not_added_up():
+    data = make_campaign_journeys(300, random_state=0)
+    log = EventLog(data.events, "customer_id", "timestamp")
+    X = log.attach(data.rows, cutoff="cutoff")
+    y = np.where(data.target == 1, "bought", np.where(X.index % 3, "lost", "left"))
+    model = boosting().fit(X, y)
+    with pytest.raises(ValueError, match="target must be one of the 3 classes"):
+        channel_attribution(model, X, "channel")
+    found = channel_attribution(model, X, "channel", target="bought")
+    np.testing.assert_allclose(found.output, model.predict_proba(X)[:, 0])

@@ -71,6 +71,7 @@ def test_rows_of_both_trainings():
         "n_epochs": n_epochs,
         "losses": losses,
         "left_out": {},
+        "left_out_cycles": {},
         "n_train": 240,
         "n_valid": 60,
         "n_dropped": 0,

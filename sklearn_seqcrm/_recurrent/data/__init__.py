@@ -34,6 +34,7 @@ from sklearn_seqcrm._recurrent.data._ranks import (
 )
 from sklearn_seqcrm._recurrent.data._rows import HistoryBatch, RowData, SparseRows, pad
 from sklearn_seqcrm._recurrent.data._sources import (
+    FieldInputs,
     HistorySource,
     HistorySpec,
     RowViews,

@@ -21,7 +21,10 @@ from sklearn_seqcrm._recurrent.data._tensor_fields import OF_ALL_ROWS, IndexedFi
 
 
 class FieldInputs(NamedTuple):
-    """Positions of the inputs that are made of one field of a history column."""
+    """Positions of the inputs that are made of one field of a history column.
+
+    Or of one cycle of the calendar: of the times of events and of the cutoff.
+    """
 
     channels: list[int]  # of a step
     codes: list[int]
@@ -47,6 +50,19 @@ class FieldInputs(NamedTuple):
                 of_decays = [k * n_facts + i for k in range(len(layout.half_lives))]
                 own.row_features.extend(layout.first_mean + one for one in of_decays)
                 own.sums.extend(of_decays)
+        return found
+
+    @classmethod
+    def of_cycles(cls, layout: Layout) -> dict[str, Self]:
+        """Return the inputs of each cycle of the calendar, by name."""
+        channel = layout.interarrival_channel + 1
+        feature = len(layout.row_features) - (len(layout.channels) - channel)
+        found = {}
+        for name, _, n_harmonics in layout.calendar:
+            waves = range(2 * n_harmonics)
+            channels = [channel + wave for wave in waves]
+            found[name] = cls(channels, [], [feature + wave for wave in waves], [])
+            channel, feature = channel + len(waves), feature + len(waves)
         return found
 
 
@@ -83,6 +99,11 @@ class HistorySpec:
     def fields(self) -> dict[str, FieldInputs]:
         """Inputs of each field by its name; none for tensors without an encoder."""
         return {} if self.layout is None else FieldInputs.of(self.layout)
+
+    @cached_property
+    def cycles(self) -> dict[str, FieldInputs]:
+        """Inputs of each cycle of the calendar; none for tensors without an encoder."""
+        return {} if self.layout is None else FieldInputs.of_cycles(self.layout)
 
     def sizes(self, encoded: bool) -> tuple[Any, ...]:
         """Return what must be equal in `fit` and later; levels if from an encoder.

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sklearn_seqcrm._recurrent.data import BatchPart, HistorySpec
+from sklearn_seqcrm._recurrent.data import BatchPart, FieldInputs, HistorySpec
 from sklearn_seqcrm._recurrent.network._layers import (
     Dropout,
     float32_tensor,
@@ -109,11 +109,10 @@ class HistoryNetwork(nn.Module):
             size = width
         self.head = nn.Sequential(*layers, new_linear(size, n_outputs, generator))
 
-    def columns_of_field(self, i: int, name: str) -> ColumnsOfField:
-        """Return the inputs that are made of a field of history column `i`."""
+    def columns_of(self, i: int, own: FieldInputs) -> ColumnsOfField:
+        """Return the columns of inputs from history column `i`."""
         before = [reader.spec for reader in self.readers[:i]]
         reader = self.readers[i]
-        own = reader.spec.fields[name]
         first = sum(spec.n_row_features for spec in before)
         first_sum = sum(
             len(one.sums) for spec in before for one in spec.fields.values()
@@ -121,11 +120,13 @@ class HistoryNetwork(nn.Module):
         static = [first + column for column in own.row_features]
         sums = [first_sum + column for column in own.sums]
         linear = [*static, *(self.n_static + column for column in sums)]
-        return ColumnsOfField(reader.columns_of_field(name), static, sums, linear)
+        return ColumnsOfField(reader.columns_of(own), static, sums, linear)
 
-    def weights_of_field(self, i: int, name: str) -> Iterator[tuple[Tensor, list[int]]]:
-        """Yield weights, and the columns of them by which a field enters."""
-        columns = self.columns_of_field(i, name)
+    def weights_of(
+        self, i: int, own: FieldInputs
+    ) -> Iterator[tuple[Tensor, list[int]]]:
+        """Yield weights, and their columns for inputs from history column `i`."""
+        columns = self.columns_of(i, own)
         for direction in self.readers[i].layers[0]:
             yield direction.weight_ih_l0, columns.steps
         first = sum(reader.output_size for reader in self.readers)

@@ -22,6 +22,7 @@ from torch.utils.checkpoint import checkpoint
 
 from sklearn_seqcrm._recurrent.data import (
     Array,
+    FieldInputs,
     HistoryBatch,
     HistorySpec,
     SparseRows,
@@ -259,9 +260,8 @@ class HistoryReader(nn.Module):
             steps = steps.new_zeros(*steps.shape[:2], 1)
         return steps
 
-    def columns_of_field(self, name: str) -> list[int]:
-        """Return the columns of `embed` that are made of a field."""
-        own = self.spec.fields[name]
+    def columns_of(self, own: FieldInputs) -> list[int]:
+        """Return the columns of `embed` for some inputs of a step."""
         columns = [*own.channels]
         start = self.spec.n_channels
         for i, embedding in enumerate(self.embeddings):

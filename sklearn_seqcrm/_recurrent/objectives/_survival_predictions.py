@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import check_consistent_length
 
+from sklearn_seqcrm._columns import warn_other_order
 from sklearn_seqcrm._ragged import concordance
 from sklearn_seqcrm._recurrent.objectives._hazards import Hazards
 from sklearn_seqcrm._recurrent.objectives._quantiles import check_quantiles
@@ -193,7 +194,8 @@ class SurvivalPredictionsMixin:
             In the form that `fit` got.
         horizon : duration, float or array-like of shape (n,)
             Length of time from the cutoff on, for all rows or for each: durations, such
-            as ``"14D"``, or numbers in the unit of `unique_times_`.
+            as ``"14D"``, or numbers in the unit of `unique_times_`. A Series is matched
+            by position, with a warning if it has the index of `X` in another order.
 
         Returns
         -------
@@ -208,6 +210,7 @@ class SurvivalPredictionsMixin:
             If it lies beyond the last edge, or the number of horizons is neither 1 nor
             n.
         """
+        warn_other_order(X, horizon, "horizon")
         hazard, objective = self._cumulative_hazard(X), self._fitted_objective
         if isinstance(horizon, str) or not np.iterable(horizon):
             times = objective.times([horizon], "horizon", len(hazard))
@@ -253,6 +256,8 @@ class SurvivalPredictionsMixin:
         O(n log n).
         """
         # A higher risk must go with an earlier event, as in scikit-survival.
+        warn_other_order(X, y)
+        warn_other_order(X, sample_weight, "sample_weight")
         risk = self.predict(X)
         targets = self._fitted_objective.read_targets(y)
         check_consistent_length(risk, targets.time)

@@ -1,4 +1,4 @@
-"""Fields that do not help on validation rows, and trainings that leave them out."""
+"""Fields that do not help on validation rows, and trainings without some inputs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_seqcrm._recurrent.data import BatchPart, RowData
+from sklearn_seqcrm._recurrent.data import BatchPart, FieldInputs, RowData
 from sklearn_seqcrm._recurrent.network import (
     HistoryNetwork,
     isolated_torch_settings,
@@ -77,7 +77,7 @@ def _permute(
     generator: torch.Generator,
 ) -> tuple[BatchPart, list[Tensor]]:
     """Return rows and steps, in which values of a field of history `i` are permuted."""
-    columns = module.columns_of_field(i, name)
+    columns = module.columns_of(i, module.readers[i].spec.fields[name])
     own = steps[i]
     step = torch.arange(own.shape[1], device=own.device)
     is_step = step < part.histories[i].lengths[:, None]  # (B, T)
@@ -100,17 +100,17 @@ def _reorder(numbers: Tensor, columns: list[int], order: Tensor) -> Tensor:
 
 
 @contextmanager
-def without_fields(
-    module: HistoryNetwork, left_out: Sequence[Sequence[str]]
+def without_inputs(
+    module: HistoryNetwork, left_out: Sequence[Sequence[FieldInputs]]
 ) -> Iterator[None]:
-    """Set the weights of the inputs of some fields to 0, where training keeps them.
+    """Set the weights of some inputs to 0, where training keeps them.
 
-    Outputs then do not depend on these fields in any way.
+    Outputs then do not depend on these inputs, of each history column, in any way.
     """
     hooks = []
-    for i, names in enumerate(left_out):
-        for name in names:
-            for weight, columns in module.weights_of_field(i, name):
+    for i, inputs in enumerate(left_out):
+        for own in inputs:
+            for weight, columns in module.weights_of(i, own):
                 with torch.no_grad():
                     kept = torch.ones_like(weight[0])
                     kept[columns] = 0

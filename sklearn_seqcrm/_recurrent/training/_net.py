@@ -21,6 +21,7 @@ from sklearn_seqcrm._recurrent.data import (
     Batch,
     BatchIterator,
     BatchPart,
+    FieldInputs,
     Ranks,
     RowData,
     steps_of_parts,
@@ -71,6 +72,8 @@ class HistoryNet(NeuralNet):
     ranks: Ranks = ALONE
     # Names of fields of each history column whose inputs have weights of 0.
     left_out: Sequence[Sequence[str]] = ()
+    # The same for cycles of the calendar.
+    left_out_cycles: Sequence[Sequence[str]] = ()
     _of_module: list[torch.nn.Parameter]
     _of_readers: list[torch.nn.Parameter]
 
@@ -103,6 +106,17 @@ class HistoryNet(NeuralNet):
         plan: Any = self.get_iterator(data).plan()  # type: ignore[attr-defined]
         return np.concatenate([rows for parts in plan for rows in parts])
 
+    @property
+    def unseen_inputs(self) -> list[list[FieldInputs]]:
+        """Inputs from each history column whose weights are 0."""
+        specs = [reader.spec for reader in self.module_.readers]
+        found: list[list[FieldInputs]] = [[] for _ in specs]
+        for own, spec, names in zip(found, specs, self.left_out, strict=False):
+            own += [spec.fields[name] for name in names]
+        for own, spec, names in zip(found, specs, self.left_out_cycles, strict=False):
+            own += [spec.cycles[name] for name in names]
+        return found
+
     def start_linear_part(self, data: RowData) -> None:
         """Start the linear part as a generalised linear model of the training rows.
 
@@ -120,9 +134,9 @@ class HistoryNet(NeuralNet):
         inputs = data.linear_inputs
         unused = [
             column
-            for i, names in enumerate(self.left_out)
-            for name in names
-            for column in module.columns_of_field(i, name).linear
+            for i, inputs in enumerate(self.unseen_inputs)
+            for own in inputs
+            for column in module.columns_of(i, own).linear
         ]
         if unused:  # constants have no influence
             inputs = inputs.copy()

@@ -24,7 +24,7 @@ from sklearn_seqcrm._recurrent.training._callbacks import (
     StopOnRequest,
 )
 from sklearn_seqcrm._recurrent.training._early_stopping import StopEarly
-from sklearn_seqcrm._recurrent.training._fields import without_fields
+from sklearn_seqcrm._recurrent.training._fields import without_inputs
 from sklearn_seqcrm._recurrent.training._net import HistoryNet
 from sklearn_seqcrm._sklearn_compat import parse_version
 
@@ -111,7 +111,7 @@ def train(estimator: Any, training: Training, epochs: EpochSteps | None = None) 
     with isolated_torch_settings(estimator.device, int(estimator.hidden_size)):
         net.set_params(lr=estimator.learning_rate, verbose=estimator.verbose)
         if not net.ranks.resume(net):
-            with without_fields(net.module_, net.left_out):
+            with without_inputs(net.module_, net.unseen_inputs):
                 _run_epochs(estimator, training, epochs)
             net.ranks.finish(net)
     if not all(p.isfinite().all() for p in net.module_.parameters()):

@@ -329,7 +329,8 @@ def test_fields_that_are_left_out_have_no_weights():
     model = pipeline[-1]
     net, data = model.nets_[1], model._read_to_predict(pipeline[:-1].transform(X)).data
     data = replace(data, target=model._objective.encode(y, None))
-    columns = net.module_.columns_of_field(0, "spend").linear
+    [spec] = model._specs
+    columns = net.module_.columns_of(0, spec.fields["spend"]).linear
     weights = net.module_.linear.weights.weight
     assert weights[0, columns].abs().max() > 0.01
     net.left_out = [["spend"]]
