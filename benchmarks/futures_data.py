@@ -4,6 +4,7 @@ from argparse import Namespace
 from pathlib import Path
 
 import pandas as pd
+from quality.tasks import walmart_days
 from value import SPLIT, read_events
 
 from sklearn_seqcrm.datasets import load_complete_journey
@@ -45,6 +46,13 @@ def journey_lines():
     return lines.assign(day=lines["timestamp"].dt.normalize())
 
 
+def walmart_third(options):
+    """Return days on which an article was sold at Walmart; each third article."""
+    events, articles = walmart_days(options.data)
+    events = events.rename(columns={"customer_id": "customer"})
+    return events[events["customer"].isin(articles["customer_id"][::3])]
+
+
 # Loader, name in the report, and first cutoff.
 CUTOFFS = {
     "cdnow": (cdnow_days, "CDNOW", SPLIT),
@@ -53,6 +61,7 @@ CUTOFFS = {
     "retail_march": (retail_days, "Online Retail II", pd.Timestamp("2011-03-07")),
     "retail_june": (retail_days, "Online Retail II", pd.Timestamp("2011-06-06")),
     "journey": (journey_days, "Complete Journey", pd.Timestamp("2017-07-03")),
+    "walmart": (walmart_third, "Walmart", pd.Timestamp("2016-01-18")),
 }
 
 # Cutoff and horizons in weeks, at most as long as the record. Nearly all households of
@@ -62,4 +71,5 @@ ACTIVE = {
     "active_retail_march": ("retail_march", (4, 13, 26)),
     "active_retail": ("retail_june", (4, 13, 26)),
     "active_journey": ("journey", (1, 2, 4)),
+    "active_walmart": ("walmart", (1, 2, 4)),
 }

@@ -127,7 +127,11 @@ def long_table(runs):
 
 def demand_table(runs):
     """Make the table of mean absolute scaled errors."""
-    names = {"demand": "Complete Journey", "demand_retail": "Online Retail II"}
+    names = {
+        "demand": "Complete Journey",
+        "demand_retail": "Online Retail II",
+        "demand_walmart": "Walmart",
+    }
     sizes = {1: "all customers", 10: "tenths", N_PARTS: "hundredths"}
     columns, scores = [], {}
     for task, name in names.items():
