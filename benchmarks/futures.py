@@ -8,9 +8,9 @@ days on which articles of Walmart were sold.
 ``--sample`` is the path of ``CDNOW_sample.txt``, with the 2,357 customers of the papers
 on CDNOW; the package lifetimes 0.11.3 has it.
 
-- ``cdnow``, ``retail``, ``journey``, ``walmart``: the next 13 weeks from cutoffs in the middle of
-  the log and later. An event is a day of a customer with its spend. For CDNOW also 39
-  weeks, as long as the log until then, compared with BG/NBD.
+- ``cdnow``, ``retail``, ``journey``, ``walmart``: the next 13 weeks from cutoffs in the
+  middle of the log and later. An event is a day of a customer with its spend. For CDNOW
+  also 39 weeks, as long as the log until then, compared with BG/NBD.
 - ``active_cdnow``, ``active_retail`` and others: the probability of an event
   within three horizons, beside BG/NBD and MBG/CNBD-k.
 - ``ensemble``: these 39 weeks by the mean of the networks of all seeds of ``cdnow``.
