@@ -36,7 +36,8 @@ def unsupported_cycles(model: Any, inputs: Inputs, y: Any) -> list[list[str]]:
 
     `inputs` are all training rows, and `y` the target as the user gave it, whose
     horizon counts if the estimator has none. With labels of unknown horizon, such as a
-    gender, networks see all cycles; survival functions concern any horizon.
+    gender, networks see all cycles. Survival functions concern any horizon, and several
+    targets may have other horizons than the longest, which is the known one.
     """
     found: list[list[str]] = [[] for _ in inputs.specs]
     if model.pretrained is not None:  # its weights depend on all of them
@@ -47,6 +48,8 @@ def unsupported_cycles(model: Any, inputs: Inputs, y: Any) -> list[list[str]]:
             horizon = known_horizon(y, model.horizon)["horizon"]
         except NoForwardSplitError:
             return found
+        if np.ndim(y) > 1:
+            horizon = None
     for own, spec, cutoffs in zip(found, inputs.specs, inputs.cutoffs, strict=False):
         layout = spec.layout
         if layout is not None and layout.calendar and len(cutoffs.ticks):
@@ -63,16 +66,14 @@ def _unsupported(layout: Layout, cutoffs: Cutoffs, horizon: float | None) -> lis
 
     Except those of which a horizon, in ticks or None, is a whole number.
     """
-    ticks = cutoffs.ticks
-    if layout.local_clock is not None:
-        ticks = layout.local_clock.local(ticks)
     found = []
     for name, period, _ in layout.calendar:
         if horizon is not None:
             n = horizon / period
             if round(n) and abs(n - round(n)) <= _TOLERANCE:
                 continue
-        if _least_share_of_half(ticks, period) < _LEAST_SHARE:
+        # In UTC: the hour by which summer time moves cutoffs makes no difference here.
+        if _least_share_of_half(cutoffs.ticks, period) < _LEAST_SHARE:
             found.append(name)
     return found
 

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor, LSTMSurvival
 from sklearn_seqcrm.neural_network._unsupported_cycles import _least_share_of_half
@@ -17,7 +18,7 @@ SPREAD = [0, 2, 4, 7, 9, 11, 14, 16, 18]  # days of cutoffs, on three weekdays
 MONDAYS = [0, 7, 14]
 
 
-def visits(n_weeks=14, n_customers=60, zone=None):
+def visits(n_weeks=14, n_customers=60):
     """Return visits on the favourite weekday of each customer, in most weeks."""
     rng = np.random.default_rng(0)
     weekday = np.arange(n_customers) % 7
@@ -25,7 +26,7 @@ def visits(n_weeks=14, n_customers=60, zone=None):
     who, week = came.nonzero()
     hours = 24 * (7 * week + weekday[who]) + rng.integers(4, 20, len(who))
     times = START + pd.to_timedelta(hours, unit="h")
-    return pd.DataFrame({"who": who, "time": pd.DatetimeIndex(times, tz=zone)})
+    return pd.DataFrame({"who": who, "time": times})
 
 
 def rows(days, shift="0D", events=None, n_weeks=8):
@@ -33,8 +34,7 @@ def rows(days, shift="0D", events=None, n_weeks=8):
     events = visits() if events is None else events
     shift = pd.Timedelta(shift)
     log = EventLog(events.assign(time=events["time"] + shift), "who", "time")
-    zone = events["time"].dt.tz
-    first = (START + pd.Timedelta(weeks=n_weeks)).tz_localize(zone) + shift
+    first = START + pd.Timedelta(weeks=n_weeks) + shift
     return log.snapshots([first + pd.Timedelta(days=day) for day in days])
 
 
@@ -109,6 +109,21 @@ def test_cycles_of_which_the_horizon_is_a_whole_number_stay(horizon, cycles):
     assert left_out(model).get("history", []) == cycles
 
 
+def test_targets_of_several_horizons():
+    """Only the longest is known, and three days are no week."""
+    X = rows(MONDAYS)
+    model = make_history_pipeline(LSTMRegressor(**SMALL))
+    model.fit(X, future_count(X, ["3D", "14D"]))
+    assert left_out(model) == {"history": ["hour", "weekday"]}
+
+
+def test_weights_of_a_pretrained_network_depend_on_the_weekday():
+    X = rows(MONDAYS)
+    events = LSTMEventModel(hidden_size=4, max_epochs=1, random_state=0).fit(X)
+    model = make_history_pipeline(LSTMClassifier(**SMALL, pretrained=events))
+    assert left_out(model.fit(X, churned(X, "3D"))) == {}
+
+
 def test_labels_without_a_horizon():
     """The weekday of events may tell a label that does not depend on the cutoff."""
     X = rows([0])
@@ -124,17 +139,6 @@ def test_labels_without_a_horizon():
     model = make_history_pipeline(network).fit(X, y)
     assert left_out(model) == {}
     assert model.score(X, y) > 0.95
-
-
-def test_local_time():
-    """Midnights of a zone, before and after its clocks are set forward."""
-    events = visits(zone="Europe/Berlin")
-    X = rows([0, 2, 4, 28, 30, 32], events=events)
-    y = churned(X, "6h")
-    for zone, cycles in [("Europe/Berlin", ["hour"]), (None, ["hour"])]:
-        encoded = HistoryEncoder(time_zone=zone).fit_transform(X)
-        network = LSTMClassifier(**SMALL).fit(encoded, y)
-        assert network.validation_["left_out_cycles"] == {"history": cycles}
 
 
 def test_a_season_that_the_cutoffs_do_not_cover():
