@@ -64,7 +64,7 @@ NETWORKS = {
         LSTMClassifier(**SMALL, horizon="3D"),
         lambda X: churned(X, "3D").to_numpy(),
     ),
-    "survival": (LSTMSurvival(**SMALL), lambda X: time_to_next(X, "21D")),
+    "survival": (LSTMSurvival(**SMALL), lambda X: time_to_next(X, censored="keep")),
 }
 
 
