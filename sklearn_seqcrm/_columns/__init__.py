@@ -24,6 +24,7 @@ from sklearn_seqcrm._columns._horizons import (
     stored_lengths,
     warn_short_horizon,
 )
+from sklearn_seqcrm._columns._lookbacks import SeenSpan
 from sklearn_seqcrm._columns._roles import ColumnRoles
 from sklearn_seqcrm._columns._static_transformers import (
     LevelEncoder,

@@ -135,7 +135,13 @@ class LearnedEncoding(NamedTuple):
 
     encoders: dict[Any, EventEncoder]  # by history column
     roles: Any  # ColumnRoles: roles of the columns of the table
-    cut_off: list[Any]  # history columns of which a lookback left out events in `fit`
+    # dict of SeenSpan: how far back the histories of each column reached in `fit`.
+    spans: Any
+
+    @property
+    def cut_off(self) -> list[Any]:
+        """History columns of which a lookback left out events in `fit`."""
+        return [name for name, span in self.spans.items() if span.is_cut_off]
 
 
 def learned_encoding(transformer: Any) -> LearnedEncoding | None:

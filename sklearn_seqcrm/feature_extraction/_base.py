@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from numbers import Integral
 from typing import Any
 
@@ -16,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_seqcrm._columns import (
     STATIC_TYPES,
     ColumnRoles,
+    SeenSpan,
     Table,
     learn_categories,
     warn_other_order,
@@ -130,8 +132,15 @@ class BaseHistoryFeatures(
         ValueError
             If a column of `fit` is missing, a log lacks a field, or its times changed
             between datetimes and numbers.
+
+        Warns
+        -----
+        UserWarning
+            If a lookback cut off histories in `fit`, and there are much longer ones.
         """
         table = self._read(X)
+        for name, array in table.histories.items():
+            self._spans[name].warn_longer(name, array)
         frames = [self._frame(name, array) for name, array in table.histories.items()]
         return self._joined(table, frames)
 
@@ -139,6 +148,7 @@ class BaseHistoryFeatures(
         """Set the fitted attributes, and return the output for the same rows."""
         warn_other_order(X, y)
         table = self._read_to_fit(X)
+        self._learn_spans(table, lambda one: one.summarize(table.frame))
         self._learn_features(table, lambda one: one.summarize(table.frame))
         frames = []
         for name, array in table.histories.items():
@@ -156,6 +166,7 @@ class BaseHistoryFeatures(
         summary of all partitions.
         """
         table = self._read_to_fit(X)
+        self._learn_spans(table, run)
         self._learn_features(table, run)
         *n_known, n_rows = run(Pass(self._count_known, add_all))
         for name, one in zip(table.histories, n_known, strict=True):
@@ -190,6 +201,13 @@ class BaseHistoryFeatures(
         }
         self.history_columns_ = [*table.histories]
         return table
+
+    def _learn_spans(self, table: Table, run: Callable[[Pass], Any]) -> None:
+        """Learn how far back the training histories reach."""
+        self._spans = {
+            name: run(Pass(partial(SeenSpan.of, name), SeenSpan.merge))
+            for name in table.histories
+        }
 
     def _learn_statics(self, table: Table) -> None:
         """Choose the statics that are handed on, and learn their categories."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from functools import partial
 from numbers import Integral, Real
@@ -14,7 +13,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_seqcrm._columns import ColumnRoles, Table
+from sklearn_seqcrm._columns import ColumnRoles, SeenSpan, Table
 from sklearn_seqcrm._encoding import (
     EncoderOptions,
     EventEncoder,
@@ -322,6 +321,11 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         TypeError
             If `X` is not a DataFrame, a history column does not hold histories, or the
             output is set to polars.
+
+        Warns
+        -----
+        UserWarning
+            If a lookback cut off histories in `fit`, and there are much longer ones.
         """
         check_is_fitted(self)
         self._refuse_polars()
@@ -330,6 +334,7 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         encoded = table.frame.copy(deep=False)
         for name, encoder in self._learned.encoders.items():
             array = table.histories[name]
+            self._learned.spans[name].warn_longer(name, array)
             rows = view_encoded(encoder, array.rows, name)
             encoded[name] = HistoryArray.of(rows, array.dtype)
         return encoded
@@ -383,9 +388,8 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
             else:
                 encoders[name], rows = learn(array.rows, self._options())
             encoded[name] = HistoryArray.of(rows, array.dtype)
-        # A stream would see events that a lookback hid in fit; serving refuses those.
-        cut_off = [name for name in encoders if _is_cut_off(name, table.frame)]
-        self._set_learned(LearnedEncoding(encoders, roles, cut_off))
+        spans = {name: SeenSpan.of(name, table.frame) for name in encoders}
+        self._set_learned(LearnedEncoding(encoders, roles, spans))
         return encoded
 
     def _learn_in_passes(self, X: Any, run: Callable[[Pass], Any]) -> None:
@@ -405,21 +409,21 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         )
         found = learn_by(learning, run)
         encoders = {name: encoder for name, (encoder, _) in found.items()}
-        cut_off = [name for name, (_, is_cut) in found.items() if is_cut]
-        self._set_learned(LearnedEncoding(encoders, roles, cut_off))
+        spans = {name: span for name, (_, span) in found.items()}
+        self._set_learned(LearnedEncoding(encoders, roles, spans))
 
     def _learning(
         self, name: Any, log: Any, known: EventEncoder | None
-    ) -> Learning[tuple[EventEncoder, bool]]:
-        """Learn the encoder of a history column, and whether a lookback cuts it off."""
-        is_cut_off = yield Pass(partial(_is_cut_off, name), operator.or_)
+    ) -> Learning[tuple[EventEncoder, SeenSpan]]:
+        """Learn the encoder of a history column, and how far back it reaches."""
+        span = yield Pass(partial(SeenSpan.of, name), SeenSpan.merge)
         if known is None:
             learning = learning_of_events(log, self._options())
             encoder = yield from over(partial(_training, name), learning)
         else:
             encoder = with_half_lives(known, self.half_lives)
         moments = yield Pass(partial(_row_moments, name, encoder), Moments.merge)
-        return with_row_scale(encoder, moments), is_cut_off
+        return with_row_scale(encoder, moments), span
 
     def _options(self) -> EncoderOptions:
         return EncoderOptions(
@@ -485,14 +489,6 @@ def _training(name: Any, X: pd.DataFrame) -> Training:
 
 def _row_moments(name: Any, encoder: EventEncoder, X: pd.DataFrame) -> Moments:
     return moments_of_rows(view_encoded(encoder, _rows_of(name, X), name))
-
-
-def _is_cut_off(name: Any, X: pd.DataFrame) -> bool:
-    """Return whether a lookback leaves out earlier events of some customer."""
-    rows = _rows_of(name, X)
-    filled = rows.stop > rows.start
-    first = rows.log.timeline.offsets[rows.codes[filled]]
-    return bool((rows.start[filled] > first).any())
 
 
 def _rows_of(name: Any, X: pd.DataFrame) -> Rows:
