@@ -27,8 +27,13 @@ def on_disk(X, path):
 
 
 @pytest.fixture(scope="module", params=[None, "60D"])
-def tables(request, tmp_path_factory):
-    X = make_table(30, lookback=request.param)
+def lookback(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def tables(lookback, tmp_path_factory):
+    X = make_table(30, lookback=lookback)
     return X, on_disk(X, tmp_path_factory.mktemp("disk") / "log")
 
 
@@ -100,7 +105,7 @@ def test_unpickled_rows_are_encoded_when_indexed(tables):
     assert_frame_equal(back.to_frame(), viewed.to_frame())
 
 
-def test_a_log_on_another_clock_is_encoded_in_memory(tables, tmp_path):
+def test_a_log_on_another_clock_is_encoded_in_memory(tables, lookback, tmp_path):
     X, _ = tables
     frame = X["history"].array.log.to_frame()
     other = "ms" if frame["when"].dt.unit == "ns" else "ns"  # as pandas made the times
@@ -112,7 +117,7 @@ def test_a_log_on_another_clock_is_encoded_in_memory(tables, tmp_path):
         HistoryEncoder()
         .fit(X.drop(columns="at"))
         .transform(
-            log.attach(rows, "who", "at").assign(
+            log.attach(rows, "who", "at", lookback=lookback).assign(
                 **X.drop(columns=["who", "at", "history"])
             )
         )["history"]
