@@ -302,6 +302,8 @@ def scaled(part, values):
     missing = np.isnan(values)
     values = np.where(missing, part["typical"], values.clip(-HUGE, HUGE))
     values = np.concatenate([values, missing[part["marked"]]])
+    if part["least"] is not None:
+        values = values.clip(part["least"], part["most"])
     return ((values - part["mean"]) * part["weight"]).tolist()
 
 

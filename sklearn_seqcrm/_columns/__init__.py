@@ -24,12 +24,13 @@ from sklearn_seqcrm._columns._horizons import (
     stored_lengths,
     warn_short_horizon,
 )
-from sklearn_seqcrm._columns._lookbacks import SeenSpan
 from sklearn_seqcrm._columns._roles import ColumnRoles
+from sklearn_seqcrm._columns._seen_histories import SeenHistories
 from sklearn_seqcrm._columns._static_transformers import (
     LevelEncoder,
     MarkingImputer,
     StaticsTransformer,
+    SteadyScaler,
     plain_name,
     to_customer_levels,
     to_days,

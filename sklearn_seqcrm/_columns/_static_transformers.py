@@ -18,6 +18,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.utils.validation import check_is_fitted
 
 from sklearn_seqcrm._columns._statics import as_levels, days_before, numbers_of
 from sklearn_seqcrm._columns._table import key_names
@@ -121,10 +122,17 @@ class SteadyScaler(StandardScaler):
     scikit-learn leaves its scale at 1, so that a value that first varies after training
     (an income recorded too late) would dominate every score, and the rounding error of
     a mean of 1e300 would overflow float32. An infinite scale makes the column 0.
+
+    Effects go on in a straight line beyond the values of training, so that a -999 among
+    ages would dominate every score. Values are clipped where they lie outside the range
+    of training by more than its length: between `least_` and `most_`, (n_columns,).
     """
 
-    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
-        """Learn means and scales.
+    least_: np.ndarray
+    most_: np.ndarray
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Learn means, scales and ranges.
 
         Parameters
         ----------
@@ -140,12 +148,35 @@ class SteadyScaler(StandardScaler):
         SteadyScaler
             The fitted scaler.
         """
-        super().partial_fit(X, y, sample_weight)
+        super().fit(X, y, sample_weight)
+        values = np.asarray(X)
+        low, high = values.min(axis=0), values.max(axis=0)
+        self.least_, self.most_ = 2 * low - high, 2 * high - low
         if self.with_std:
             # A standard deviation below a few rounding errors of the mean is 0.
             rounding = 8 * np.finfo("float64").eps * np.abs(self.mean_)
             self.scale_[np.sqrt(self.var_) <= rounding] = np.inf
         return self
+
+    def transform(self, X: Any, copy: bool | None = None) -> Any:
+        """Clip and standardise columns.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_columns)
+            Numbers.
+        copy : bool or None, default=None
+            Ignored: `X` is not changed.
+
+        Returns
+        -------
+        array-like of shape (n, n_columns)
+            Standardised numbers.
+        """
+        check_is_fitted(self)
+        if isinstance(X, pd.DataFrame):
+            return super().transform(X.clip(self.least_, self.most_, axis=1))
+        return super().transform(np.clip(X, self.least_, self.most_))
 
 
 # Streaming and the ONNX export recognise the encoders by these functions' names.

@@ -135,13 +135,12 @@ class LearnedEncoding(NamedTuple):
 
     encoders: dict[Any, EventEncoder]  # by history column
     roles: Any  # ColumnRoles: roles of the columns of the table
-    # dict of SeenSpan: how far back the histories of each column reached in `fit`.
-    spans: Any
+    seen: Any  # dict of SeenHistories: how those of each column were in `fit`
 
     @property
     def cut_off(self) -> list[Any]:
         """History columns of which a lookback left out events in `fit`."""
-        return [name for name, span in self.spans.items() if span.is_cut_off]
+        return [name for name, one in self.seen.items() if one.is_cut_off]
 
 
 def learned_encoding(transformer: Any) -> LearnedEncoding | None:

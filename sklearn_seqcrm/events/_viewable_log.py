@@ -98,18 +98,20 @@ class ViewableLog(RawLog):
         Warns
         -----
         UserWarning
-            If a cutoff lies so long after the end of observation that it is probably a
-            mistake: by more than a tenth of the time span of the log and 31 days or,
-            for plain numbers, by more than the whole span and 20. If ten or more
-            customers are in `rows` and none of them in the log, or some are not in the
-            log because their ids have other leading zeros.
+            If a cutoff lies so long after the end of observation that customers look
+            inactive only because nothing was recorded: by more than a day, if the user
+            gave `observed_until`; by more than a week and twice the longest time
+            between days with events, if the log has 100 events or more; or by more than
+            a tenth of its time span and 31 days (for plain numbers, only the whole span
+            and 20). If ten or more customers are in `rows` and none of them in the log,
+            or some are not in the log because their ids have other leading zeros.
         """
         rows = read_rows(rows)
         array = histories_of_rows(
             self, rows, customer, cutoff, lookback, allow_exact_matches, name
         )
         warn_unknown_customers(rows[array.dtype.customer], array)
-        warn_late_cutoffs(self._timeline, array.rows.cutoff)
+        warn_late_cutoffs(self, array.rows.cutoff)
         return rows.assign(**{name: array})
 
     def snapshots(
@@ -192,7 +194,7 @@ class ViewableLog(RawLog):
         rows = rows_at_cutoffs(
             self, ticks, min_events, active_within, lookback, name, kinds, kind_field
         )
-        warn_late_cutoffs(self._timeline, rows[name].array.rows.cutoff)
+        warn_late_cutoffs(self, rows[name].array.rows.cutoff)
         if min_events and len(self):
             warn_early_cutoffs(self._timeline, ticks)
         return rows
@@ -382,5 +384,5 @@ class ViewableLog(RawLog):
     def _rows_at(self, snapshots: Snapshots, lookback: Any, name: str) -> pd.DataFrame:
         """Return the rows of snapshots; warn of late cutoffs."""
         rows = rows_of_snapshots(self, snapshots, lookback, name)
-        warn_late_cutoffs(self._timeline, snapshots.cutoff)
+        warn_late_cutoffs(self, snapshots.cutoff)
         return rows

@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_seqcrm._columns import (
     STATIC_TYPES,
     ColumnRoles,
-    SeenSpan,
+    SeenHistories,
     Table,
     learn_categories,
     warn_other_order,
@@ -136,11 +136,12 @@ class BaseHistoryFeatures(
         Warns
         -----
         UserWarning
-            If a lookback cut off histories in `fit`, and there are much longer ones.
+            If histories are much longer than all of `fit`, or have no events and those
+            of `fit` had.
         """
         table = self._read(X)
         for name, array in table.histories.items():
-            self._spans[name].warn_longer(name, array)
+            self._seen[name].warn_unlike(name, array)
         frames = [self._frame(name, array) for name, array in table.histories.items()]
         return self._joined(table, frames)
 
@@ -148,7 +149,7 @@ class BaseHistoryFeatures(
         """Set the fitted attributes, and return the output for the same rows."""
         warn_other_order(X, y)
         table = self._read_to_fit(X)
-        self._learn_spans(table, lambda one: one.summarize(table.frame))
+        self._learn_seen(table, lambda one: one.summarize(table.frame))
         self._learn_features(table, lambda one: one.summarize(table.frame))
         frames = []
         for name, array in table.histories.items():
@@ -166,7 +167,7 @@ class BaseHistoryFeatures(
         summary of all partitions.
         """
         table = self._read_to_fit(X)
-        self._learn_spans(table, run)
+        self._learn_seen(table, run)
         self._learn_features(table, run)
         *n_known, n_rows = run(Pass(self._count_known, add_all))
         for name, one in zip(table.histories, n_known, strict=True):
@@ -202,10 +203,10 @@ class BaseHistoryFeatures(
         self.history_columns_ = [*table.histories]
         return table
 
-    def _learn_spans(self, table: Table, run: Callable[[Pass], Any]) -> None:
-        """Learn how far back the training histories reach."""
-        self._spans = {
-            name: run(Pass(partial(SeenSpan.of, name), SeenSpan.merge))
+    def _learn_seen(self, table: Table, run: Callable[[Pass], Any]) -> None:
+        """Learn how the training histories are."""
+        self._seen = {
+            name: run(Pass(partial(SeenHistories.of, name), SeenHistories.merge))
             for name in table.histories
         }
 

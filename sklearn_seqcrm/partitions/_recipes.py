@@ -76,7 +76,7 @@ class Snapshots(NamedTuple):
         `table` is the second table as the user gave it.
         """
         ticks = parse_cutoffs(log.timeline, self.cutoffs)
-        warn_late_cutoffs(log.timeline, ticks)
+        warn_late_cutoffs(log, ticks)
         if self.min_events and len(log):
             warn_early_cutoffs(log.timeline, ticks)
 
@@ -148,7 +148,7 @@ class Attached(NamedTuple):
         array = histories_of_rows(
             log, rows, self.customer, self.cutoff, None, False, self.name
         )
-        warn_late_cutoffs(log.timeline, array.rows.cutoff)
+        warn_late_cutoffs(log, array.rows.cutoff)
 
 
 Recipe: TypeAlias = Snapshots | Attached

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_seqcrm._columns import ColumnRoles, SeenSpan, Table
+from sklearn_seqcrm._columns import ColumnRoles, SeenHistories, Table
 from sklearn_seqcrm._encoding import (
     EncoderOptions,
     EventEncoder,
@@ -325,7 +325,8 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         Warns
         -----
         UserWarning
-            If a lookback cut off histories in `fit`, and there are much longer ones.
+            If histories are much longer than all of `fit`, or have no events and those
+            of `fit` had.
         """
         check_is_fitted(self)
         self._refuse_polars()
@@ -334,7 +335,7 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         encoded = table.frame.copy(deep=False)
         for name, encoder in self._learned.encoders.items():
             array = table.histories[name]
-            self._learned.spans[name].warn_longer(name, array)
+            self._learned.seen[name].warn_unlike(name, array)
             rows = view_encoded(encoder, array.rows, name)
             encoded[name] = HistoryArray.of(rows, array.dtype)
         return encoded
@@ -388,8 +389,8 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
             else:
                 encoders[name], rows = learn(array.rows, self._options())
             encoded[name] = HistoryArray.of(rows, array.dtype)
-        spans = {name: SeenSpan.of(name, table.frame) for name in encoders}
-        self._set_learned(LearnedEncoding(encoders, roles, spans))
+        seen = {name: SeenHistories.of(name, table.frame) for name in encoders}
+        self._set_learned(LearnedEncoding(encoders, roles, seen))
         return encoded
 
     def _learn_in_passes(self, X: Any, run: Callable[[Pass], Any]) -> None:
@@ -409,21 +410,21 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         )
         found = learn_by(learning, run)
         encoders = {name: encoder for name, (encoder, _) in found.items()}
-        spans = {name: span for name, (_, span) in found.items()}
-        self._set_learned(LearnedEncoding(encoders, roles, spans))
+        seen = {name: one for name, (_, one) in found.items()}
+        self._set_learned(LearnedEncoding(encoders, roles, seen))
 
     def _learning(
         self, name: Any, log: Any, known: EventEncoder | None
-    ) -> Learning[tuple[EventEncoder, SeenSpan]]:
-        """Learn the encoder of a history column, and how far back it reaches."""
-        span = yield Pass(partial(SeenSpan.of, name), SeenSpan.merge)
+    ) -> Learning[tuple[EventEncoder, SeenHistories]]:
+        """Learn the encoder of a history column, and how its histories were."""
+        seen = yield Pass(partial(SeenHistories.of, name), SeenHistories.merge)
         if known is None:
             learning = learning_of_events(log, self._options())
             encoder = yield from over(partial(_training, name), learning)
         else:
             encoder = with_half_lives(known, self.half_lives)
         moments = yield Pass(partial(_row_moments, name, encoder), Moments.merge)
-        return with_row_scale(encoder, moments), span
+        return with_row_scale(encoder, moments), seen
 
     def _options(self) -> EncoderOptions:
         return EncoderOptions(

@@ -140,7 +140,7 @@ def test_a_cutoff_a_year_after_observation_is_a_warning(look):
     assert caught[0].filename == __file__
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        look(log_of(WEEKS, observed_until="2025-12-25"))
+        look(log_of(WEEKS, observed_until="2025-12-29"))
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def test_repeats_of_training_are_those_at_cutoffs(monkeypatch):
         events["time"] * 2 // 1800 * 30, unit="min"
     )
     events = events[(events["time"].dt.day_of_week < 6) | (events.index % 40 == 0)]
-    log = EventLog(events, "who", "time")
+    log = EventLog(events, "who", "time", observed_until="2024-05-01")
     X = log.attach(pd.DataFrame({"who": log.customers}), cutoff="2024-05-01")
     model = LSTMEventModel(**SMALL).fit(X)
     grid = model._learned.grid

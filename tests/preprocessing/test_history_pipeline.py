@@ -282,6 +282,16 @@ def test_statics_can_be_centred_without_scaling():
     assert model.fit(X).predict(X)["v"].tolist() == [-2, -1, 3]
 
 
+def test_numbers_far_outside_of_the_training_are_clipped():
+    """By more than the length of its range: an effect would go on without end."""
+    X = attach(v=[1.0, 2.0, 6.0], always=[5.0, 5.0, 5.0])
+    far = attach(v=[-4.0, -999.0, 1e6], always=[5.0, -999.0, 1e6])
+    found = statics_of(X, far)
+    spread = np.std([1, 2, 6])
+    assert_allclose(found["v"], (np.array([-4, -4, 11]) - 3) / spread, rtol=1e-6)
+    assert_array_equal(found["always"], 0)
+
+
 def test_numbers_of_any_size_are_standardised():
     for values in ([1e300, 1e140, -1e300], [1e-300, 2e-300, 6e-300]):
         there = statics_of(attach(v=values))["v"]

@@ -278,6 +278,14 @@ def test_times_may_be_text(tmp_path):
         assert_allclose(exported.padded(as_text)[name], tensor)
 
 
+def test_statics_far_outside_of_the_training(tmp_path):
+    model = fit(LSTMClassifier(**SMALL, n_networks=1))
+    far = SOME.assign(age=np.where(NUMBER[: len(SOME)] % 2, -999.0, 1e6))
+    X = LOG.attach(far, cutoff=AFTER)
+    expected = {"probabilities": model.predict_proba(X)}
+    check(model, tmp_path, rows_of(EVENTS, far, AFTER), X, expected)
+
+
 def test_custom_steps_for_statics_are_not_exported(tmp_path):
     doubled = make_column_transformer(
         (FunctionTransformer(np.log, feature_names_out="one-to-one"), ["age"]),

@@ -5,9 +5,11 @@
     first event        last event    end of observation    cutoff
     |----------- span -------|------------|---- late? ------|
 
-A cutoff that is late by more than a tenth of the span, and by a month, is a warning:
-all customers look inactive only because the log ends early. So is a kind of events that
-ends long before the others.
+All customers look inactive before a late cutoff, only because the log ends early. A
+cutoff is late by more than a tenth of the span, and by a month. It is late by a week,
+and twice the longest silence between days with events, if the log has many events; and
+by a day, if the user has given the end of observation. A kind of events that ends long
+before the others is another warning.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._stacklevel import warn_user
-from sklearn_seqcrm._store import Clock, Timeline
+from sklearn_seqcrm._store import Clock, RawLog, Timeline, events_of_kinds
 
 # Cutoffs may lie this share of the span after the end of observation without a warning.
 # For datetimes, it is a month at least: a young log may be updated as rarely. Plain
@@ -27,30 +29,94 @@ from sklearn_seqcrm._store import Clock, Timeline
 _LATE, _LATE_DAYS = 0.1, 31
 # One kind of events may end earlier than the others by this share of the span, or days.
 _EARLY, _EARLY_DAYS = 0.1, 7
+# The silences of a log with this many events are a scale for the one at its end.
+_MANY = 100
+_SILENCES, _SILENT_DAYS = 2, 7
+# Days are marked in parts of this many events, to need no copy of all times.
+_PART = 1_000_000
 # A span of plain numbers this short, or of this few events, is too short to judge by.
 _FEW = 20
 
 
-def warn_late_cutoffs(timeline: Timeline, cutoff: np.ndarray) -> None:
+def warn_late_cutoffs(log: RawLog, cutoff: np.ndarray) -> None:
     """Warn of cutoffs long after the end of observation.
 
     Features that count from the `cutoff` (n,) would show inactive customers, although
     nothing was observed.
     """
+    timeline = log.timeline
     clock, (first, last) = timeline.clock, timeline.span
     latest, end = cutoff.max(initial=last), max(timeline.end, last)
     # Events at a single time, or few numbers, give no scale to judge by.
-    has_scale = first < last and (clock.unit is not None or len(timeline.times) > _FEW)
-    if not has_scale or latest - end <= longest_silence(end - first, clock):
+    if first == last or (clock.unit is None and len(timeline.times) <= _FEW):
         return
-    n_late = int((cutoff > last).sum())
+    is_given = timeline.observed_until > timeline.times.max()
+    if latest - end <= _tolerance(timeline, end, is_given):
+        _warn_late_for_kind(log, cutoff)
+        return
+    until = "observed_until" if is_given else "the last time that the log has recorded"
     warn_user(
-        f"{n_late} of {len(cutoff)} cutoffs lie after {clock.as_scalar(last)}, the "
-        f"last time that the log has recorded, up to {clock.as_scalar(latest)}, so "
-        "that all customers look inactive in between. Bring the log up to date by "
-        "log.append(...); or, if it was recorded for longer than until its last "
-        "event, EventLog(..., observed_until=...)."
+        f"{_late(clock, cutoff, last, until)}, so that all customers look inactive in "
+        "between. Bring the log up to date by log.append(...); or, if it was "
+        "recorded for longer, EventLog(..., observed_until=...)."
     )
+
+
+def _warn_late_for_kind(log: RawLog, cutoff: np.ndarray) -> None:
+    """Warn of cutoffs long after the end of the kind that limits a merged log."""
+    timeline, kinds = log.timeline, log.merged_from
+    kind, per_day = timeline.observation.limited_by, timeline.clock.ticks_per_day()
+    silence = cutoff.max(initial=timeline.end) - timeline.end
+    if kinds is None or kind not in kinds.fields or per_day is None:
+        return
+    if silence <= _SILENT_DAYS * per_day:
+        return
+    times = timeline.times[events_of_kinds(log, [kind], kinds.field)]
+    if silence <= _silence_by_events(times, per_day, np.inf):
+        return
+    until = f"until which events of kind {kind!r} were recorded"
+    late = _late(timeline.clock, cutoff, timeline.observed_until, until)
+    warn_user(
+        f"{late}, so that all customers look as if they had none in between. Bring the "
+        f"log up to date by log.append(...); or, if {kind!r} was recorded for longer, "
+        "pass observed_until=... to EventLog.concat."
+    )
+
+
+def _late(clock: Clock, cutoff: np.ndarray, end: Any, what: str) -> str:
+    """Return how many cutoffs lie after an end, `what` it is, and how late they are."""
+    return (
+        f"{int((cutoff > end).sum())} of {len(cutoff)} cutoffs lie after "
+        f"{clock.as_scalar(end)}, {what}, up to {clock.as_scalar(cutoff.max())}"
+    )
+
+
+def _tolerance(timeline: Timeline, end: Any, is_given: bool) -> Any:
+    """Return how long after the `end` of observation cutoffs may lie, in ticks."""
+    usual = longest_silence(end - timeline.span[0], timeline.clock)
+    per_day = timeline.clock.ticks_per_day()
+    if per_day is None:
+        return usual
+    if is_given:
+        # A date is given as the midnight before it, or as the one after it.
+        return min(usual, per_day)
+    return min(usual, _silence_by_events(timeline.times, per_day, usual))
+
+
+def _silence_by_events(times: np.ndarray, per_day: float, otherwise: Any) -> Any:
+    """Return the longest usual time without events, in ticks.
+
+    It is `otherwise` if the `times` (n_events,) are too few to judge by.
+    """
+    if len(times) < _MANY:
+        return otherwise
+    first, last = times.min(), times.max()
+    has_events = np.zeros(int((last - first) // per_day) + 1, dtype="bool")
+    for start in range(0, len(times), _PART):
+        days = (times[start : start + _PART] - first) // per_day
+        has_events[days.astype("int64")] = True
+    silent_days = np.diff(np.flatnonzero(has_events)).max(initial=0)
+    return max(_SILENCES * silent_days, _SILENT_DAYS) * per_day
 
 
 def longest_silence(span: Any, clock: Clock) -> Any:

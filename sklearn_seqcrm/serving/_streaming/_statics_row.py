@@ -20,6 +20,7 @@ from sklearn_seqcrm._columns import (
     CustomerTargetEncoder,
     LevelEncoder,
     MarkingImputer,
+    SteadyScaler,
     bounded,
     text_of,
     to_customer_levels,
@@ -171,6 +172,12 @@ class _Scaled:
         self._typical: list[float] = imputer.statistics_.tolist()
         self._marked: list[int] = imputer.indicator_.features_.tolist()
         self._mean, self._scale = scaler.mean_.tolist(), scaler.scale_.tolist()
+        # scikit-learn's own scaler does not clip.
+        self._is_clipped = isinstance(scaler, SteadyScaler)
+        bounds = np.array([[-np.inf], [np.inf]]).repeat(len(self._mean), axis=1)
+        if self._is_clipped:
+            bounds = np.stack([scaler.least_, scaler.most_])
+        self._least, self._most = bounds.tolist()
 
     def __call__(self, statics: Mapping[str, Any], cutoff: Any) -> list[float]:
         raw = np.array(self._numbers(statics, cutoff), dtype="float64")
@@ -185,8 +192,11 @@ class _Scaled:
             )
         ]
         values += [float(missing[i]) for i in self._marked]
-        scaled = zip(values, self._mean, self._scale, strict=True)
-        return [(value - mean) / scale for value, mean, scale in scaled]
+        learned = (self._least, self._most, self._mean, self._scale)
+        return [
+            (min(max(value, least), most) - mean) / scale
+            for value, least, most, mean, scale in zip(values, *learned, strict=True)
+        ]
 
     def learned(self) -> dict[str, Any]:
         return {
@@ -195,6 +205,8 @@ class _Scaled:
             "marked": self._marked,
             "mean": self._mean,
             "weight": [1 / scale for scale in self._scale],  # no infinite ones in JSON
+            "least": self._least if self._is_clipped else None,
+            "most": self._most if self._is_clipped else None,
         }
 
 

@@ -105,7 +105,7 @@ def histories(n, **statics):
     time = pd.Timestamp("2024-01-01") + pd.to_timedelta(np.arange(n) % 20, "D")
     events = pd.DataFrame({"who": np.arange(n), "time": time})
     rows = pd.DataFrame({"who": np.arange(n), "at": pd.Timestamp("2024-02-01")})
-    log = EventLog(events, "who", "time")
+    log = EventLog(events, "who", "time", observed_until="2024-02-01")
     return log.attach(rows.assign(**statics), cutoff="at")
 
 
