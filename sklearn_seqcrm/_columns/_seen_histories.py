@@ -21,14 +21,12 @@ from sklearn_seqcrm.events import HistoryArray
 # The oldest event of training rows with a lookback may be a good deal younger than it.
 _LONGER = 1.5
 # Histories grow with the log, and single customers come back late: these shares of the
-# rows must have ages, or silences (or no events), of so many times those of training.
+# rows must have ages, or silences, of so many times those of all rows of training.
 _OLD, _SILENT, _MUCH_LONGER = 0.5, 0.1, 2
 # Plain numbers may be mere steps: so few are no scale to judge by.
 _FEW = 20
 # So few rows of fit are no scale, and so few rows now may be any customers.
 _FEW_ROWS, _CHOSEN = 100, 10
-# So many rows show whether events have times of day.
-_MANY_DAYS = 10_000
 
 
 class SeenHistories(NamedTuple):
@@ -37,8 +35,6 @@ class SeenHistories(NamedTuple):
     is_cut_off: bool  # whether a lookback leaves out earlier events of some row
     age: float
     silence: float
-    has_empty: bool  # whether some row has no events
-    has_hours: bool  # whether last events have times of day
     n_filled: int  # number of rows that have events
 
     @classmethod
@@ -50,8 +46,6 @@ class SeenHistories(NamedTuple):
             bool(times.is_cut_off.any()),
             float(times.ages.max(initial=0.0)),
             float(times.silences.max(initial=0.0)),
-            len(times.ages) < len(X),
-            times.have_hours,
             len(times.ages),
         )
 
@@ -61,8 +55,6 @@ class SeenHistories(NamedTuple):
             self.is_cut_off or other.is_cut_off,
             max(self.age, other.age),
             max(self.silence, other.silence),
-            self.has_empty or other.has_empty,
-            self.has_hours or other.has_hours,
             self.n_filled + other.n_filled,
         )
 
@@ -76,14 +68,6 @@ class SeenHistories(NamedTuple):
             return
         if unit or self.age > _FEW:
             self._warn_long(name, times, unit, n_rows)
-        n_empty = n_rows - len(times.ages)
-        if n_empty > _SILENT * n_rows and not self.has_empty:
-            warn_user(
-                f"{n_empty:,} of {n_rows:,} rows have no events in {name!r}, and in "
-                "fit all rows had some, so that predictions for these are guesses. "
-                "Leave them out, or fit on rows like them: snapshots(min_events=0)."
-            )
-        self._warn_hours(name, times)
 
     def _warn_cut_off(self, name: Any, times: _Times, unit: str, n_rows: int) -> bool:
         """Warn of histories longer than the lookback of fit; return whether any is."""
@@ -121,21 +105,6 @@ class SeenHistories(NamedTuple):
                 "in the same way, or fit on all rows."
             )
 
-    def _warn_hours(self, name: Any, times: _Times) -> None:
-        """Warn if only the last events of fit, or only these, have times of day."""
-        if times.have_hours and not self.has_hours:
-            found = "have times of day, and in fit they were on whole days"
-            wanted = "from times without hours, as events['time'].dt.normalize()"
-        elif self.has_hours and times.are_days:
-            found = "are on whole days, and in fit they had times of day"
-            wanted = "from times of day"
-        else:
-            return
-        warn_user(
-            f"The events in {name!r} {found}, so that other events share a moment and "
-            f"all times since events differ. Build the log {wanted}, or fit again."
-        )
-
 
 class _Times(NamedTuple):
     """Times of the rows that have events, in days or the unit of times of the log."""
@@ -143,8 +112,6 @@ class _Times(NamedTuple):
     ages: np.ndarray  # (n_filled,)
     silences: np.ndarray  # (n_filled,)
     is_cut_off: np.ndarray  # (n_filled,): whether the customer has earlier events
-    have_hours: bool  # whether last events have times of day
-    are_days: bool  # whether none has, and they are many
 
     @classmethod
     def of(cls, array: HistoryArray) -> Self:
@@ -152,18 +119,11 @@ class _Times(NamedTuple):
         filled = rows.stop > rows.start
         start, cutoff = rows.start[filled], rows.cutoff[filled].astype("float64")
         last = timeline.times[rows.stop[filled] - 1]
-        per_day = timeline.clock.ticks_per_day()
-        have_hours = are_days = False
-        if per_day is not None:
-            # The midnights of a time zone are two times of a day in UTC.
-            have_hours = len(np.unique(last[:_MANY_DAYS] % per_day)) > 2
-            are_days = not have_hours and len(last) >= _FEW_ROWS
+        per_day = timeline.clock.ticks_per_day() or 1
         return cls(
-            (cutoff - timeline.times[start]) / (per_day or 1),
-            (cutoff - last) / (per_day or 1),
+            (cutoff - timeline.times[start]) / per_day,
+            (cutoff - last) / per_day,
             start > timeline.offsets[rows.codes[filled]],
-            have_hours,
-            are_days,
         )
 
     def n_beyond(self, age: float, silence: float) -> tuple[int, int]:

@@ -136,8 +136,7 @@ class BaseHistoryFeatures(
         Warns
         -----
         UserWarning
-            If histories are much longer than all of `fit`, or have no events and those
-            of `fit` had.
+            If histories are much longer than all of `fit`, or silent for much longer.
         """
         table = self._read(X)
         for name, array in table.histories.items():

@@ -325,8 +325,7 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         Warns
         -----
         UserWarning
-            If histories are much longer than all of `fit`, or have no events and those
-            of `fit` had.
+            If histories are much longer than all of `fit`, or silent for much longer.
         """
         check_is_fitted(self)
         self._refuse_polars()

@@ -83,39 +83,6 @@ def test_silent_customers(transformer):
     silently(transformer.transform, pd.concat([late[:10], active[10:]]))
 
 
-@pytest.mark.parametrize("transformer", TRANSFORMERS)
-def test_rows_without_events(transformer):
-    at = pd.Timestamp("2024-02-04")
-    some = LOG.attach(pd.DataFrame({"who": range(80, 120)}), cutoff=at)
-    transformer.fit(rows())
-    with pytest.warns(UserWarning, match="20 of 40 rows have no events in 'history'"):
-        transformer.transform(some)
-    silently(transformer.transform, pd.concat([rows()[:90], some[-10:]]))
-    transformer.fit(pd.concat([rows(), some])[["history"]])
-    silently(transformer.transform, some[["history"]])
-
-
-@pytest.mark.parametrize("zone", [None, "America/New_York"])
-def test_times_of_day(zone):
-    """So few rows on whole days may be chance."""
-    events = purchases().query("day < '2024-02-09'")
-    events["day"] = events["day"].dt.tz_localize(zone)
-    cutoff = pd.Timestamp("2024-02-04", tz=zone)
-    hours = EventLog(events, "who", "day").snapshots([cutoff])
-    days = events.assign(day=events["day"].dt.normalize())
-    days = EventLog(days, "who", "day").snapshots([cutoff])
-    assert len(hours) == len(days) == 100
-    encoder = HistoryEncoder().fit(days)
-    silently(encoder.transform, days)
-    with pytest.warns(UserWarning, match=r"have times of day.*dt\.normalize\(\)"):
-        encoder.transform(hours[:10])
-    encoder.fit(hours)
-    silently(encoder.transform, hours)
-    silently(encoder.transform, days[:99])
-    with pytest.warns(UserWarning, match="are on whole days, and in fit they had"):
-        encoder.transform(days)
-
-
 def test_few_rows():
     """Few rows in fit are no scale, and few rows now may be any customers."""
     early, late = LOG.snapshots([pd.Timestamp("2024-01-15")]), rows()

@@ -41,7 +41,7 @@ def fitted():
         ],
         columns=["who", "day"],
     )
-    log = EventLog(events, "who", "day", observed_until=pd.Timestamp("2024-01-15"))
+    log = EventLog(events, "who", "day", observed_until=pd.Timestamp("2024-01-19"))
     X = log.attach(pd.DataFrame({"who": list(days)}), cutoff="2024-01-20")
     model = LSTMEventModel(hidden_size=4, max_epochs=2, random_state=0).fit(X)
     return model, X, list(days.values())

@@ -75,7 +75,8 @@ def test_an_event_does_not_complete_its_window():
 def test_time_to_next_of_censored_rows():
     log = small_log(observed_until=days(12)[0])
     rows = pd.DataFrame({"id": list("abzaa"), "at": days(5, 5, 5, 11, 40)})
-    X = log.attach(rows, cutoff="at")
+    with pytest.warns(UserWarning, match="1 of 5 cutoffs lie after 2024-01-13"):
+        X = log.attach(rows, cutoff="at")
     y = time_to_next(X, censored="keep")
     assert y["event"].tolist() == [True, False, False, False, False]
     assert y["time"].dt.days.tolist() == [4, 7, 7, 1, 0]

@@ -18,6 +18,8 @@ from sklearn_seqcrm.targets import (
     time_to_next,
 )
 
+# Cutoffs may lie some days after the end of observation.
+pytestmark = pytest.mark.filterwarnings("ignore:.*cutoffs lie after")
 many = settings(max_examples=40)
 few = settings(max_examples=15)
 
