@@ -85,6 +85,9 @@ def run_in_threads(
         raise
     finally:
         pool.shutdown()
+        # An interruption while a thread started hides the thread from its pool: its
+        # call ends too, or never begins.
+        wait([one for one in futures if not one.cancel()])
     return [one.result() for one in futures]
 
 
@@ -99,6 +102,8 @@ def _call_in_thread(
     call: Callable[[], R], future: Future[R], n_threads: int, stop: threading.Event
 ) -> None:
     """Make a call whose kernels use at most `n_threads` threads, for a future."""
+    if not future.set_running_or_notify_cancel():
+        return
     _stop.set(stop)
     try:
         with limited_kernels(n_threads):

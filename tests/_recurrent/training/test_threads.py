@@ -136,6 +136,51 @@ def test_an_interruption_ends_the_calls(allow_threads):
     end_if_stopped()  # only calls of the interrupted run end
 
 
+def test_an_interruption_at_the_start_of_a_thread_ends_its_call(
+    allow_threads, monkeypatch
+):
+    """The pool does not know such a thread."""
+    allow_threads(2)
+    start, begun, ends = threading.Thread.start, threading.Event(), []
+
+    def start_and_interrupt(thread):
+        start(thread)
+        begun.wait(10)
+        raise KeyboardInterrupt
+
+    def until_stopped():
+        begun.set()
+        try:
+            for _ in range(10_000):
+                end_if_stopped()
+                time.sleep(0.001)
+        finally:
+            time.sleep(0.05)
+            ends.append(1)
+
+    monkeypatch.setattr(threading.Thread, "start", start_and_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run([until_stopped] * 2)
+    assert ends
+
+
+def test_a_call_does_not_begin_after_an_interruption(allow_threads, monkeypatch):
+    allow_threads(2)
+    start, threads, made = threading.Thread.start, [], []
+
+    def interrupt(thread):
+        threads.append(thread)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run([lambda: made.append(1)] * 2)
+    [thread] = threads
+    start(thread)
+    thread.join()
+    assert not made
+
+
 @pytest.mark.usefixtures("interruptible")
 def test_an_interruption_ends_calls_within_calls(allow_threads):
     allow_threads(4)
