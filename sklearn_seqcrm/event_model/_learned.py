@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -138,6 +139,15 @@ class LearnedEvents:
                 for name, start in zip(self.number_fields, starts, strict=True)
             },
         )
+
+    @cached_property
+    def is_clock(self) -> np.ndarray:
+        """Which channels of the block `time` are the hour or the weekday, bool."""
+        cycles = self.encoder.layout.calendar
+        of_cycles = (
+            [name != "year"] * 2 * n_harmonics for name, _, n_harmonics in cycles
+        )
+        return np.array([False, *chain.from_iterable(of_cycles)])
 
     @cached_property
     def level_columns(self) -> dict[str, int]:

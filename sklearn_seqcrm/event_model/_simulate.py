@@ -454,6 +454,8 @@ class Simulator:
                 codes[:, copied.own] = number.codes(column, paths.times, before)
             if i < len(learned.fields) - 1:
                 context = context + density.embed(self.moved(own))
+                if i == 0:
+                    context = context + module.clock_context(self.moved(times))
         of_until = FieldContext(torch.relu(context), p_applies)
         codes = codes.astype("int64")
         return self.moved(channels), self.moved(codes), columns, of_until
