@@ -1,5 +1,6 @@
 """Encoding of events as numbers: learn it, apply it, describe it."""
 
+from sklearn_seqcrm._encoding._calendar import cycle_names
 from sklearn_seqcrm._encoding._encode_rows import (
     columns_as_in_fit,
     encode_rows,

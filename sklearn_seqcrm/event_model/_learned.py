@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +28,7 @@ from sklearn_seqcrm._columns import ColumnRoles, Table
 from sklearn_seqcrm._encoding import (
     EncodedLog,
     EventEncoder,
+    cycle_names,
     encode_rows,
     rows_as_in_fit,
 )
@@ -143,11 +143,8 @@ class LearnedEvents:
     @cached_property
     def is_clock(self) -> np.ndarray:
         """Which channels of the block `time` are the hour or the weekday, bool."""
-        cycles = self.encoder.layout.calendar
-        of_cycles = (
-            [name != "year"] * 2 * n_harmonics for name, _, n_harmonics in cycles
-        )
-        return np.array([False, *chain.from_iterable(of_cycles)])
+        waves = cycle_names(self.encoder.layout.calendar)
+        return np.array([False, *(not name.startswith("year_") for name in waves)])
 
     @cached_property
     def level_columns(self) -> dict[str, int]:

@@ -12,14 +12,14 @@ events becomes n interarrival times, the last one censored, and the fields of n 
                     + sum_k log p(field_ik | h_{i-1}, time_i, field_i1 ... i,k-1) }
             + log P(no event until the cutoff | h_n)
 
+(marked temporal point process: Du et al., "Recurrent Marked Temporal Point Processes",
+KDD 2016). The first event of a history has no interarrival time: its time is given.
+
 The first field does not see the hour and the weekday of time_i. The density of the time
 cannot be as narrow as a schedule. If mailings come at nine on Mondays, and the kind of
 an event depended on the exact time, mailings drawn at ten or on Tuesdays would become
 purchases, and the mailing would remain due: simulated purchases were nearly three times
 as many as real ones.
-
-(marked temporal point process: Du et al., "Recurrent Marked Temporal Point Processes",
-KDD 2016). The first event of a history has no interarrival time: its time is given.
 
 If steps are moments, h_i is the state of a history that ends with event i, be it within
 a moment or at its end: see `_open_moments`. Events 1 and 2 at one time::
@@ -298,7 +298,8 @@ class EventNetwork(nn.Module):
         """Return the context of the first field, shape (n, H).
 
         `states`, of shape (n, H), are those before events, and `times`, (n, n_times),
-        the channels of the events in the block `time`, but hour and weekday are unused.
+        the channels of the events in the block `time`, without effect of the hour and
+        the weekday.
         """
         times = times.masked_fill(self.is_clock, 0.0)
         weight = torch.cat([self.from_state.weight, self.from_time.weight], dim=1)

@@ -412,7 +412,8 @@ class Simulator:
         channels, codes = learned.empty_events(n)
         times = channels[:, module.blocks.time]
         learned.encoder.encode_times(paths.times, paths.interarrival, out=times)
-        context = module.time_context(paths.states, self.moved(times))
+        moved_times = self.moved(times)
+        context = module.time_context(paths.states, moved_times)
         tied = paths.is_tie.nonzero()[:, 0]
         if module.lines_before is not None and len(tied):
             line_context = module.lines_before(
@@ -455,7 +456,7 @@ class Simulator:
             if i < len(learned.fields) - 1:
                 context = context + density.embed(self.moved(own))
                 if i == 0:
-                    context = context + module.clock_context(self.moved(times))
+                    context = context + module.clock_context(moved_times)
         of_until = FieldContext(torch.relu(context), p_applies)
         codes = codes.astype("int64")
         return self.moved(channels), self.moved(codes), columns, of_until
