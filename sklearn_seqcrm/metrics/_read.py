@@ -17,6 +17,9 @@ _LABELS_HINT = (
     "a metric has that"
 )
 
+# Common labels of two classes. In a few rows, they may well be amounts.
+_PAIRS_OF_LABELS, _FEWEST_LABELS = ([1, 2], [-1, 1]), 20
+
 
 class ScoredRows(NamedTuple):
     """Targets, scores and weights of the rows with a weight above 0."""
@@ -51,10 +54,21 @@ def read_rows(
 
 
 def read_targets(y_true: Any, pos_label: Any) -> np.ndarray:
-    """Return targets as finite floats, (n,); 1 for a given label, 0 for others."""
+    """Return targets as finite floats, (n,); 1 for a given label, 0 for others.
+
+    Warns if numeric targets look like labels of two classes.
+    """
     if pos_label is not None:
         y_true = _is_label(pd.Series(flat(y_true, "y_true")), pos_label)
-    return numbers(y_true, "y_true")
+    y = numbers(y_true, "y_true")
+    distinct = np.unique(y).tolist()
+    if distinct in _PAIRS_OF_LABELS and len(y) >= _FEWEST_LABELS:
+        low, high = distinct
+        warn_user(
+            f"y_true has only the values {low:g} and {high:g}, which count as amounts; "
+            f"if they are labels, pass y_true == {high:g}."
+        )
+    return y
 
 
 def read_weights(sample_weight: Any, n_rows: int) -> tuple[np.ndarray, np.ndarray, int]:

@@ -129,6 +129,19 @@ def test_labels(label):
     assert_array_equal(gain, [0, 0.5, 0.5, 1, 1])
 
 
+@pytest.mark.parametrize(("low", "high"), [(1, 2), (-1, 1)])
+def test_numbers_that_look_like_labels_warn(low, high):
+    """Lifts of amounts are others than those of labels."""
+    bought = np.arange(20) < 12
+    y = np.where(bought, high, low)
+    with pytest.warns(UserWarning, match=f"only the values {low} and {high}, which"):
+        lift_at(y, bought, 0.5)
+    assert lift_at(y == high, bought, 0.5) == lift_at(y, bought, 0.5, pos_label=high)
+    # They may be amounts: a few rows, or further values.
+    lift_at(y[:19], bought[:19], 0.5)
+    lift_at(np.append(y, 5), np.append(bought, True), 0.5)
+
+
 # Deciles ------------------------------------------------------------------------------
 
 
