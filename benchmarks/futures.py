@@ -471,7 +471,7 @@ def weekly(events, cutoff, n_parts):
     """Return amounts of parts and levels by week; week 0 begins at the cutoff."""
     week = (events["day"] - cutoff) // WEEK
     keys = [events["part"] % n_parts, events["level"], week.rename("week")]
-    table = events["amount"].groupby(keys).sum().unstack(fill_value=0.0)
+    table = events["amount"].astype(float).groupby(keys).sum().unstack(fill_value=0.0)
     return table.reindex(columns=range(table.columns.min(), N_WEEKS), fill_value=0.0)
 
 
