@@ -62,8 +62,8 @@ class InterarrivalGrid(NamedTuple):
     # which the probability of no further event starts.
     never_share: float
     # Time on which interarrival times are measured. A step has the weekday of the
-    # moment that it ends at, as events are stamped with the start of their day. None:
-    # calendar time.
+    # moment that it ends at, as events are stamped with the start of their day, and so
+    # the hour. None: calendar time.
     operational_time: OperationalTime | None = None
     rate_prior: RatePrior = RatePrior()  # prior of the rates of customers
 
@@ -85,17 +85,17 @@ class InterarrivalGrid(NamedTuple):
         0 among them, and where they begin; `time_since_last` and `last`, (n_rows,),
         ticks from the last event of each row to its cutoff, and of this event.
         `n_components` is the number of log-normals. `unit` and `operational_time` are
-        as in the class, but rates of weekdays are dropped if a day is not a whole
-        number of steps. If events come in visits, `longest` is the time, in ticks,
-        beyond which longer times have no more weight.
+        as in the class, the latter also with rates that are too fine for the step. If
+        events come in visits, `longest` is the time, in ticks, beyond which longer
+        times have no more weight.
         """
         some, censored = interarrival > 0, time_since_last > 0
         positive = interarrival[some]
         step = _common_step(_multiples(positive, starts, last, time_since_last))
         if step is None:
             step = _FINE * unit
-        if operational_time is not None and operational_time.day % step:
-            operational_time = operational_time.without_weekdays()
+        if operational_time is not None:
+            operational_time = operational_time.in_steps(step)
         n_ties = len(interarrival) - len(positive)
         n_times = len(interarrival) + censored.sum()
         # A pseudo-count of half a tie and half an interarrival time above 0.

@@ -22,11 +22,12 @@ from sklearn_seqcrm.event_model._base import CONSTRAINTS
 from sklearn_seqcrm.event_model._learned import event_counts
 from sklearn_seqcrm.event_model._next_values import RecommendingEventModel
 
-# Most times at which survival functions are computed, without weekdays and season.
+# Most times at which survival functions are computed, without weekdays, hours, season.
 _N_TIMES = 64
 # With weekdays, further times each day and then each week: hazards in between are taken
-# as constant, and the hazard of a closed day differs from that of the next one.
-_DAYS, _WEEKS = 28, 13
+# as constant, and the hazard of a closed day differs from that of the next one. With
+# hours, further times each hour.
+_HOURS, _DAYS, _WEEKS = 48, 28, 13
 
 
 class LSTMEventModel(RecommendingEventModel):
@@ -190,12 +191,11 @@ class LSTMEventModel(RecommendingEventModel):
     hundredth of their mean, as between clicks, and 100 are longer than a tenth of it,
     the latter are the times between visits, and the rate so far is that of visits.
 
-    **Weekdays.** Where weekdays differ by enough to predict held-out weeks, times are
-    measured in operational time, which passes on each weekday in proportion to its
-    events: a shop that is closed on Sundays gets no events on Sundays. This needs
-    training events of 8 weeks and 500 moments. Only naive datetimes have weekdays:
-    times with a zone are stored as UTC, whose days differ. For local weekdays, build
-    the log from ``times.dt.tz_localize(None)``.
+    **Weekdays and hours.** Where weekdays, or hours of a day, differ by enough to
+    predict held-out weeks or days, times are measured in operational time, which passes
+    in proportion to their events: a shop that is closed on Sundays and at night gets no
+    events then. This needs 500 training events over 8 weeks, or 14 days for hours. Days
+    of times with a zone are those of UTC.
 
     **Seasons.** With `yearly_seasonality`, operational time also passes faster at the
     times of the year at which more events come. The logarithm of the rate has two
@@ -529,9 +529,9 @@ class LSTMEventModel(RecommendingEventModel):
     def _ticks_of_times(self) -> np.ndarray:
         """Return 0 and times from the step of the log to the longest history.
 
-        Up to 64 times; with weekdays or a season more, the latter at most 30 days apart
-        (and rounded to steps). All are whole steps: the survival function of a log in
-        days has its steps there, and a curve between others would be too low.
+        Up to 64 times; with weekdays, hours or a season more, the latter at most 30
+        days apart (and rounded to steps). All are whole steps: the survival function of
+        a log in days has its steps there, and a curve between others would be too low.
         """
         grid = self._learned.grid
         longest = max(self._learned.most_events.lengths[-1], 2 * grid.step)
@@ -539,6 +539,8 @@ class LSTMEventModel(RecommendingEventModel):
         times.append(np.geomspace(grid.step, longest, _N_TIMES - 1))
         if grid.operational_time is not None:
             day = float(grid.operational_time.day)
+            if grid.operational_time.hours:
+                times.append(np.arange(1, _HOURS) * day / 24)
             if grid.operational_time.has_weekdays:
                 times += [np.arange(1, _DAYS) * day, np.arange(4, _WEEKS + 1) * 7 * day]
             if grid.operational_time.season:

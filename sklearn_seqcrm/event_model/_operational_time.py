@@ -1,4 +1,4 @@
-"""Operational time, which passes on each day as fast as events come."""
+"""Operational time, which passes as fast as events come on a day and in an hour."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import numpy as np
 
 from sklearn_seqcrm._store import Clock
 
-# With fewer moments or weeks, weekdays differ by chance.
-_FEWEST_MOMENTS, _FEWEST_WEEKS = 500, 8
-# Least gain of weekday rates, in nats per event. With less, held-out customers of real
-# logs gained nothing: CDNOW .003 and Complete Journey -.004, Online Retail II .15.
+# With fewer moments, weeks or days, weekdays or hours differ by chance.
+_FEWEST_MOMENTS, _FEWEST_WEEKS, _FEWEST_DAYS = 500, 8, 14
+# Least gain of rates of weekdays or hours, in nats per event. With less, held-out
+# customers of real logs gained nothing: weekdays of CDNOW .003 and of Complete Journey
+# -.004, of Online Retail II .15.
 _LEAST_GAIN = 0.02
+_HOURS = 24
 _MONDAY = 3  # 1 January 1970 was a Thursday
 _DAYS_OF_YEAR = 365.25
 # Days after which weekdays and seasons repeat: 28 years are whole weeks.
@@ -46,11 +48,13 @@ def log_season(days: np.ndarray, season: tuple[float, ...]) -> np.ndarray:
 class OperationalTime:
     """A time that passes on each day as fast as events come (time warping).
 
-    With the rate ``r(t)`` of the day of ``t``, operational time is its integral. A rate
-    is that of the weekday, times that of the time of year ``x(t)``, in Fourier terms::
+    With the rate ``r(t)``, operational time is its integral. A rate is that of the
+    weekday, times that of the hour, times that of the time of year ``x(t)`` in Fourier
+    terms::
 
         W(s, t) = integral of r(u) du from s to t
-        r(t)    = weekday(t) * exp(sum_k a_k sin(2 pi k x) + b_k cos(2 pi k x)) / mean
+        r(t)    = weekday(t) * hour(t) * exp(sum_k a_k sin(2 pi k x)
+                                                 + b_k cos(2 pi k x)) / mean
 
     An inhomogeneous Poisson process with rate r is homogeneous in operational time
     (time-rescaling theorem: Daley and Vere-Jones, "An Introduction to the Theory of
@@ -60,29 +64,43 @@ class OperationalTime:
     # Operational ticks per tick of each weekday, from Monday on. Positive, and of mean
     # 1, so that weeks keep their length.
     rates: tuple[float, ...]
-    # Ticks of a day. Days begin at midnight; tick 0 is that of 1 January 1970.
+    # Ticks of a day. Days begin at midnight, of UTC for times with a zone; tick 0 is
+    # that of 1 January 1970.
     day: int
     # Coefficients of `fourier_terms` in the logarithm of the rate; empty without a
     # yearly season.
     season: tuple[float, ...] = ()
+    # Operational ticks per tick of each hour of a day, of mean 1; empty if all hours
+    # are alike.
+    hours: tuple[float, ...] = ()
 
     @classmethod
     def of(
         cls, times: np.ndarray, clock: Clock, season: tuple[float, ...] = ()
     ) -> OperationalTime | None:
-        """Learn rates of weekdays from moments; return None if all days are alike.
+        """Learn rates from moments; return None if all days and hours are alike.
 
         `times`, of shape (n,), are ticks of the moments of events, in any order. A
         `season` is for datetimes only.
         """
-        week = _weekday_rates(times, clock)
-        if week is None and not season:
+        week, hours = _weekday_rates(times, clock), _hour_rates(times, clock)
+        if week is None and hours is None and not season:
             return None
-        return cls(week or (1.0,) * 7, int(clock.ticks_per_day() or 0), season)
+        day = int(clock.ticks_per_day() or 0)
+        return cls(week or (1.0,) * 7, day, season, hours or ())
 
-    def without_weekdays(self) -> OperationalTime | None:
-        """Return the season alone, if there is one."""
-        return replace(self, rates=(1.0,) * 7) if self.season else None
+    def in_steps(self, step: float) -> OperationalTime | None:
+        """Return the rates that steps of this many ticks can have; None if all are 1.
+
+        Weekdays need days of whole steps, hours of several of them.
+        """
+        week, hours = self.rates, self.hours
+        if self.day % step:
+            week = (1.0,) * 7
+        if self.day % step or step == self.day:
+            hours = ()
+        found = replace(self, rates=week, hours=hours)
+        return found if found.has_weekdays or hours or self.season else None
 
     def days_of_year(self) -> np.ndarray | None:
         """Return the rates of the season on the days of a year, (365,), of mean 1."""
@@ -100,7 +118,7 @@ class OperationalTime:
     @property
     def fastest(self) -> float:
         """Most operational ticks that pass in a tick."""
-        return self._cycle.fastest
+        return self._cycle.fastest * max(self.hours, default=1.0)
 
     @property
     def _cycle(self) -> _Cycle:
@@ -120,8 +138,10 @@ class OperationalTime:
         last = first + ahead.astype("int64")
         # A sum of positive parts: a difference of ticks since 1970 has no digits left.
         days = self.day * (before[last] - before[first + 1])
-        parts = (self.day - since) * rates[first] + until * rates[last]
-        within = np.where(ahead > 0, parts + days, rest * rates[first])
+        by_hours, until_by_hours = self._by_hours(since), self._by_hours(until)
+        parts = (self.day - by_hours) * rates[first] + until_by_hours * rates[last]
+        same_day = until_by_hours - by_hours if self.hours else rest
+        within = np.where(ahead > 0, parts + days, same_day * rates[first])
         return cycles * (cycle * self.day) + within
 
     def unwarp(self, start: np.ndarray, operational: np.ndarray) -> np.ndarray:
@@ -132,14 +152,27 @@ class OperationalTime:
         first, since = self._place(start)
         rates, before, cycle, _ = self._cycle
         cycles, rest = np.divmod(operational, cycle * self.day)
-        today = (self.day - since) * rates[first]
+        by_hours = self._by_hours(since)
+        today = (self.day - by_hours) * rates[first]
         # In operational days since the beginning of the cycle.
         until = before[first + 1] + (rest - today) / self.day
         last = np.searchsorted(before, until) - 1
-        part = (until - before[last]) / rates[last]
-        later_days = (last - first + part) * self.day - since
-        within = np.where(rest > today, later_days, rest / rates[first])
+        part = self._by_hours((until - before[last]) / rates[last] * self.day, True)
+        later_days = (last - first) * self.day + part - since
+        same_day = rest / rates[first]
+        if self.hours:
+            same_day = self._by_hours(by_hours + same_day, True) - since
+        within = np.where(rest > today, later_days, same_day)
         return cycles * (cycle * self.day) + within
+
+    def _by_hours(self, ticks: np.ndarray, inverse: bool = False) -> np.ndarray:
+        """Return ticks since midnight by the rates of hours, (n,), or the inverse."""
+        if not self.hours:
+            return ticks
+        hour = self.day / _HOURS
+        ends = np.arange(_HOURS + 1) * hour
+        by_hours = np.concatenate([[0.0], np.cumsum(self.hours) * hour])
+        return np.interp(ticks, *((by_hours, ends) if inverse else (ends, by_hours)))
 
     def _place(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the day in the cycle, and ticks since midnight, both int64."""
@@ -174,34 +207,53 @@ def _cycle_of(week: tuple[float, ...], season: tuple[float, ...]) -> _Cycle:
 
 
 def _weekday_rates(times: np.ndarray, clock: Clock) -> tuple[float, ...] | None:
-    """Return the rates of weekdays, of mean 1.
-
-    None if weekdays do not differ or cannot be compared: with fewer than 500 moments or
-    8 weeks, for plain numbers, and for times with a zone, which are stored as UTC,
-    whose days are not those of the zone.
-    """
-    per_day = clock.ticks_per_day()
-    if per_day is None or clock.aware or len(times) < _FEWEST_MOMENTS:
-        return None
-    day = int(per_day)
-    if float(times.max()) - float(times.min()) < _FEWEST_WEEKS * 7 * day:
+    """Return the rates of weekdays, of mean 1; None as in `_rates`."""
+    day = int(clock.ticks_per_day() or 0)
+    if not _can_compare(times, _FEWEST_WEEKS * 7 * day):
         return None
     weeks, weekdays = np.divmod(times // day + _MONDAY, 7)
-    counts = np.bincount(weeks % 2 * 7 + weekdays, minlength=14).reshape(2, 7)
+    return _rates(weeks, weekdays, 7)
+
+
+def _hour_rates(times: np.ndarray, clock: Clock) -> tuple[float, ...] | None:
+    """Return the rates of the hours of a day, of mean 1; None as in `_rates`."""
+    day = int(clock.ticks_per_day() or 0)
+    if day % _HOURS or not _can_compare(times, _FEWEST_DAYS * day):
+        return None
+    days, hours = np.divmod(times // (day // _HOURS), _HOURS)
+    if not np.ptp(hours):  # such as dates, which are all at midnight
+        return None
+    return _rates(days, hours, _HOURS)
+
+
+def _can_compare(times: np.ndarray, least: int) -> bool:
+    """Return whether moments are enough, and over a time of `least` ticks."""
+    if not least or len(times) < _FEWEST_MOMENTS:  # 0 ticks: plain numbers
+        return False
+    return float(times.max()) - float(times.min()) >= least
+
+
+def _rates(periods: np.ndarray, parts: np.ndarray, n: int) -> tuple[float, ...] | None:
+    """Return the rates of n parts of a period, of mean 1; None if they do not differ.
+
+    `periods` and `parts`, of shape (n_events,), are those of each event.
+    """
+    counts = np.bincount(periods % 2 * n + parts, minlength=2 * n).reshape(2, n)
     if _cross_validated_gain(counts) < _LEAST_GAIN:
         return None
-    # A pseudo-count of half an event: a weekday without events may have some yet.
+    # A pseudo-count of half an event: a part without events may have some yet.
     events = counts.sum(axis=0) + 0.5
     return tuple((events / events.mean()).tolist())
 
 
 def _cross_validated_gain(counts: np.ndarray) -> float:
-    """Return the cross-validated log likelihood gain per event of weekday rates.
+    """Return the cross-validated log likelihood gain per event of rates of parts.
 
-    The gain is over equal rates, in nats. Even and odd weeks are the two folds;
-    `counts`, of shape (2, 7), are their events per weekday. If events fall on few
-    dates, such as the first of each month, rates of one half do not hold for the other.
+    The gain is over equal rates, in nats. Even and odd weeks (days) are the two folds;
+    `counts`, of shape (2, n), are their events per weekday (hour). If events fall on
+    few dates, such as the first of each month, rates of one half do not hold for the
+    other.
     """
     shares = counts + 0.5
     shares = shares / shares.sum(axis=1, keepdims=True)
-    return float((counts * np.log(7 * shares[::-1])).sum() / counts.sum())
+    return float((counts * np.log(counts.shape[1] * shares[::-1])).sum() / counts.sum())

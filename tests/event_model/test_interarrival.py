@@ -1,4 +1,4 @@
-"""Operational time: against a loop over days, and a shop closed on two weekdays."""
+"""Operational time: against a loop over hours, and a shop closed on two weekdays."""
 
 import pickle
 
@@ -19,6 +19,8 @@ from tests.event_model.draws import seeded_draws
 DAY = pd.Timedelta(days=1)
 US = 86_400_000_000
 RATES = (1.5, 1.2, 0.8, 1.6, 1.75, 0.01, 0.14)
+# Closed from midnight to 8, and busiest from 18 to 20.
+HOURS = tuple([0.003] * 8 + [1.2] * 10 + [3.0] * 2 + [1.494] * 4)
 N_DRAWS = 40_000
 # Of a share of so many draws: five standard deviations.
 SHARE = 5 * 0.5 / np.sqrt(N_DRAWS)
@@ -34,8 +36,9 @@ def generator(seed=0):
 @pytest.mark.parametrize(
     ("unit", "day"), [("s", 86_400), ("us", US), ("ns", 1000 * US)]
 )
-def test_time_passes_as_in_a_loop_over_days(unit, day):
-    week = OperationalTime(RATES, day)
+@pytest.mark.parametrize("hours", [(), HOURS])
+def test_time_passes_as_in_a_loop_over_hours(unit, day, hours):
+    time = OperationalTime(RATES, day, (), hours)
     rng = np.random.default_rng(0)
     days = rng.integers(-30_000, 30_000, 300)
     start = days * day + rng.integers(0, day, 300)
@@ -43,23 +46,30 @@ def test_time_passes_as_in_a_loop_over_days(unit, day):
     interarrival = rng.integers(0, 40 * day, 300)
     interarrival[:40] = rng.integers(0, 40, 40) * day
     interarrival[40:80] = rng.integers(0, 50, 40)  # a few ticks
+    interarrival[80:120] = rng.integers(0, day // 12, 40)  # up to two hours
     expected = [
-        warped_by_loop(*one, unit, day) for one in zip(start, interarrival, strict=True)
+        warped_by_loop(*one, unit, day, hours)
+        for one in zip(start, interarrival, strict=True)
     ]
-    passed = week.warp(start, interarrival)
-    assert_allclose(passed, expected, rtol=1e-14)
+    passed = time.warp(start, interarrival)
+    # Hours are between sums since midnight, whose digits are those of a day.
+    atol = 1e-15 * day if hours else 0.0
+    assert_allclose(passed, expected, rtol=1e-14, atol=atol)
     # As many digits as a sum of days leaves on the slowest of them.
+    slowest = 1e-9 if hours else 1e-12
     assert_allclose(
-        week.unwarp(start, passed), interarrival, rtol=1e-12, atol=1e-12 * day
+        time.unwarp(start, passed), interarrival, rtol=1e-12, atol=slowest * day
     )
 
 
-def warped_by_loop(start, duration, unit, day):
+def warped_by_loop(start, duration, unit, day, hours):
     total, end = 0.0, start + duration
     while start < end:
-        until = min(end, (start // day + 1) * day)
-        weekday = pd.Timestamp(np.datetime64(int(start), unit)).day_of_week
-        total += (until - start) * RATES[weekday]
+        hour = day // 24
+        until = min(end, (start // hour + 1) * hour)
+        time = pd.Timestamp(np.datetime64(int(start), unit))
+        by_hour = hours[time.hour] if hours else 1.0
+        total += (until - start) * RATES[time.day_of_week] * by_hour
         start = until
     return total
 
@@ -87,29 +97,51 @@ FIRSTS = pd.date_range("2020-01-01", periods=24, freq="MS", unit="us")
     ("times", "clock"),
     [
         (moments(range(5), 20, 2000), Clock("int64")),
-        (moments(range(5), 20, 2000), Clock("int64", "us", aware=True)),
         (moments(range(5), 20, 400), Clock("int64", "us")),
         (moments(range(5), 8, 2000), Clock("int64", "us")),
         (moments(range(7), 20, 2000), Clock("int64", "us")),
         # Of 24 dates some weekdays have none, which says nothing of other dates.
         (np.repeat(FIRSTS.asi8, 50), Clock("int64", "us")),
     ],
-    ids=["numbers", "zone", "few moments", "few weeks", "all alike", "first of month"],
+    ids=["numbers", "few moments", "few weeks", "all alike", "first of month"],
 )
 def test_weekdays_without_evidence_are_not_used(times, clock):
     assert OperationalTime.of(times, clock) is None
 
 
+def test_hours_are_shares_of_moments():
+    """Of a shop that opens from 9 to 18 and closes earlier on Sundays."""
+    rng = np.random.default_rng(0)
+    times = moments(range(7), 10, 6000) + (9 * 60 + rng.integers(0, 540, 6000)) * (
+        US // 1440
+    )
+    for aware in (False, True):
+        found = OperationalTime.of(times, Clock("int64", "us", aware))
+        assert_allclose(found.hours[9:18], 24 / 9, rtol=0.1)
+        assert_allclose(
+            np.delete(found.hours, range(9, 18)), 0.5 * 24 / 6000, rtol=0.01
+        )
+        assert not found.has_weekdays
+    # Without evidence, they are all alike.
+    week = OperationalTime.of(
+        moments(range(5), 10, 6000) + US // 3, Clock("int64", "us")
+    )
+    assert week.hours == ()
+    some = rng.integers(0, 60 * 1440, 6000) * (US // 1440)
+    for alike in (some, times[:400], times % (13 * US), times // US * US):
+        assert OperationalTime.of(alike, Clock("int64", "us")) is None
+
+
 # The grid -----------------------------------------------------------------------------
 
 
-def grid_of(step, n=2000):
-    """Return a grid learned from whole steps and ties."""
+def grid_of(step, n=2000, **rates):
+    """Return a grid learned from whole steps and ties, with rates of weekdays."""
     rng = np.random.default_rng(0)
     steps = np.ceil(np.exp(rng.normal(1, 1, n)) * (US // step)).astype("int64")
     steps[:300] = 0
     interarrival, starts = steps * step, rng.integers(0, 200, n) * US
-    week, silence = OperationalTime(RATES, US), np.array([30, 90]) * US
+    week, silence = OperationalTime(RATES, US, **rates), np.array([30, 90]) * US
     return InterarrivalGrid.of(
         interarrival, starts, silence, starts[:2], 3.0 * US, 3, week
     )
@@ -138,9 +170,12 @@ def test_steps_have_the_weekday_that_they_end_on(hours):
     assert_array_equal(grid.ticks(drawn - 1e-6, 15.0 * US, start), steps * US)
 
 
-@pytest.mark.parametrize(("step", "n"), [(US, 400), (US // 4, 1600)])
-def test_cells_tile_and_draws_follow_them(step, n):
-    grid = grid_of(step)
+@pytest.mark.parametrize(
+    ("step", "n", "rates"),
+    [(US, 400, {}), (US // 4, 1600, {}), (US // 96, 4000, {"hours": HOURS})],
+)
+def test_cells_tile_and_draws_follow_them(step, n, rates):
+    grid = grid_of(step, **rates)
     density = TimeDensity(4, grid, generator())
     with torch.no_grad():
         density.output.weight.mul_(5)
@@ -149,9 +184,9 @@ def test_cells_tile_and_draws_follow_them(step, n):
     for weekday in (1, 4, 5):
         start = np.full(N_DRAWS, start_on(weekday))
         cells = grid.cells(ticks, start[:n])
-        upper, lower = cells[2:, 0], cells[2:, 0] - cells[2:, 1]
+        lower = cells[2:, 0] - cells[2:, 1]
         assert_allclose(lower, cells[1:-1, 0], atol=1e-5)
-        assert (upper > lower).all()
+        assert (cells[1:, 1] > 0).all()
         censored = grid.log_censoring_time(np.array([n * step]), start[:1])
         after = grid.log_censoring_time(np.full(N_DRAWS, 10.0 * US), start)
         with torch.no_grad():
@@ -172,6 +207,10 @@ def test_cells_tile_and_draws_follow_them(step, n):
         drawn = np.bincount(days, weights=found[1:] / N_DRAWS)
         assert_allclose(drawn, by_weekday, atol=SHARE)
         assert by_weekday[5] < 0.02
+        if rates:
+            hours = ticks[1:] // (US // 24) % 24
+            by_hour = np.bincount(hours[3:], weights=shares[4:])
+            assert by_hour[:8].sum() < 0.01
         steps = grid.ticks(later.numpy(), 1e6 * US, start) / step
         first = 10 * US // step
         assert steps.min() >= first
@@ -201,6 +240,11 @@ def test_long_draws_are_cut():
     # More than two days pass on the clock on a Thursday and a Friday.
     inside = grid.ticks(np.log(np.full(7, 3.3 / 3)), most, start)
     assert inside[2] == 2 * US
+    # More than ten hours pass within the two busiest hours of a Friday.
+    hour = US // 24
+    hourly = grid_of(hour, hours=HOURS)
+    logs, friday = np.log([10.4 / 24 / 3]), start_on(np.array([4])) + 17 * hour
+    assert_array_equal(hourly.ticks(logs, 2.0 * hour, friday), 2 * hour)
     # To the end of all times, as of a horizon without an end.
     ends = grid.ticks(np.full(7, 1e4), float(2**63), start)
     assert (ends >= 2.0**63).all()
@@ -213,6 +257,16 @@ def test_days_that_are_no_whole_steps_have_no_weekdays():
             steps * step, steps * step, steps[:0], steps[:0], US, 2, week
         )
         assert found.operational_time is None
+
+
+@pytest.mark.parametrize("step", [US // 1440, US // 12, US, 7 * US // 24])
+def test_hours_need_days_of_several_steps(step):
+    time, steps = OperationalTime(RATES, US, hours=HOURS), np.array([1, 2, 3])
+    found = InterarrivalGrid.of(
+        steps * step, steps * step, steps[:0], steps[:0], US, 2, time
+    )
+    expected = {US: OperationalTime(RATES, US), 7 * US // 24: None}.get(step, time)
+    assert found.operational_time == expected
 
 
 # A shop -------------------------------------------------------------------------------
@@ -355,8 +409,13 @@ def test_days_of_a_zone_with_summer_time():
     X = rows_of(aware, at=end.tz_localize("Europe/Berlin"))
     one_epoch = {**SMALL, "max_epochs": 1}
     model = LSTMEventModel(**one_epoch).fit(X)
-    assert model._learned.grid.operational_time is None
-    assert len(model.sample(X, "91D", 2, random_state=0))
+    futures = model.sample(X, "91D", 5, random_state=0)["day"]
+    # Midnight is at 22 or 23 o'clock of UTC, and simulated in one of these hours.
+    hours = futures.dt.tz_convert("UTC").dt.hour
+    assert len(futures) > 1000
+    assert hours.isin([22, 23]).mean() > 0.98
+    local_days = (futures + pd.Timedelta("1h")).dt.tz_convert("Europe/Berlin")
+    assert shares_of(local_days)[[1, 6]].max() < 0.01
     naive = aware.assign(day=aware["day"].dt.tz_localize(None))
     found = LSTMEventModel(**one_epoch).fit(rows_of(naive))
     assert_allclose(found._learned.grid.step, US, rtol=0)
@@ -376,6 +435,7 @@ def test_seconds_and_several_events_a_day(monkeypatch):
     assert model.score(X) > without_weekdays(monkeypatch, X).score(X) + 0.1
     futures = model.sample(X, "91D", n_paths=4, random_state=0)
     assert shares_of(futures["day"])[[1, 6]].max() < 0.01
+    assert futures["day"].dt.hour.between(9, 17).mean() > 0.98
     interarrival = futures.groupby(["row", "path"])["day"].diff()
     assert 0.2 < (interarrival < DAY).mean() < 0.8
 
