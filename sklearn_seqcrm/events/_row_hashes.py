@@ -9,7 +9,7 @@ import pandas as pd
 from pandas.api.types import is_datetime64_any_dtype, is_object_dtype
 
 from sklearn_seqcrm._ragged import NO_ROW, ranges
-from sklearn_seqcrm._store import Clock, Rows
+from sklearn_seqcrm._store import Clock, Rows, hashed_ids
 
 _NAT = np.iinfo("int64").min  # NaT as an integer
 
@@ -30,9 +30,13 @@ def hash_rows(rows: Rows, **options: Any) -> np.ndarray:
         _hash_events(rows, index, options) ^ pd.util.hash_array(place)
     )
     sums = np.concatenate([np.zeros(1, "uint64"), np.cumsum(mixed)])
-    customers, known = rows.identities.astype("uint64"), rows.codes >= 0
-    ids = rows.log.customers[rows.codes[known]]
-    customers[known] = pd.util.hash_pandas_object(ids, **options).to_numpy()
+    identities = rows.identities.copy()
+    # A customer whose events all come later may as well not be in the log.
+    unseen = (rows.codes >= 0) & (lengths == 0)
+    identities[unseen] = hashed_ids(rows.log.customers[rows.codes[unseen]])
+    customers = identities.astype("uint64")
+    seen = rows.log.customers[rows.codes[lengths > 0]]
+    customers[lengths > 0] = pd.util.hash_pandas_object(seen, **options).to_numpy()
     # A missing history has the length NO_ROW, so that it differs from an empty one.
     missing = rows.start == NO_ROW
     cutoff = _without_unit(rows.cutoff, rows.log.timeline.clock.unit)

@@ -332,6 +332,19 @@ def test_the_hash_of_a_row_does_not_depend_on_others(dated):
         assert alone.tolist() == [whole[i]]
 
 
+@pytest.mark.parametrize("ids", [[5, 6], ["5", "6"]])
+def test_the_hash_of_an_empty_row_does_not_depend_on_later_events(ids):
+    """They make a customer known to the log who would not be."""
+    events = pd.DataFrame({"who": ids, "when": [1, 9]})
+    found = [
+        EventLog(some, "who", "when").attach(pd.DataFrame({"who": ids}), cutoff=5)
+        for some in (events, events[:1])
+    ]
+    hashes = [pd.util.hash_pandas_object(X["history"], index=False) for X in found]
+    assert_array_equal(*hashes)
+    assert hashes[0][0] != hashes[0][1]
+
+
 @pytest.mark.parametrize("zone", [None, "Europe/Berlin"])
 def test_the_hash_of_a_row_does_not_depend_on_the_unit_of_times(zone):
     times = pd.to_datetime(["2024-01-01", "1969-12-31", "2024-03-01"])
