@@ -16,6 +16,10 @@ _FEWEST_MOMENTS, _FEWEST_WEEKS, _FEWEST_DAYS = 500, 8, 14
 # customers of real logs gained nothing: weekdays of CDNOW .003 and of Complete Journey
 # -.004, of Online Retail II .15.
 _LEAST_GAIN = 0.02
+# Most rate of an hour: a quarter of the events of a day. Where mailings come at nine,
+# time would pass so fast from then on that answers within hours and the mailing of the
+# next week are as far away: simulated clicks were 60% too many.
+_FASTEST_HOUR = 6.0
 _HOURS = 24
 _MONDAY = 3  # 1 January 1970 was a Thursday
 _DAYS_OF_YEAR = 365.25
@@ -221,9 +225,9 @@ def _hour_rates(times: np.ndarray, clock: Clock) -> tuple[float, ...] | None:
     if day % _HOURS or not _can_compare(times, _FEWEST_DAYS * day):
         return None
     days, hours = np.divmod(times // (day // _HOURS), _HOURS)
-    if not np.ptp(hours):  # such as dates, which are all at midnight
-        return None
-    return _rates(days, hours, _HOURS)
+    found = _rates(days, hours, _HOURS)
+    # The highest rate is 24 if all are in one hour, such as dates.
+    return None if found is None or max(found) > _FASTEST_HOUR else found
 
 
 def _can_compare(times: np.ndarray, least: int) -> bool:
