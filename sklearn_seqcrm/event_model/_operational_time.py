@@ -142,9 +142,8 @@ class OperationalTime:
         last = first + ahead.astype("int64")
         # A sum of positive parts: a difference of ticks since 1970 has no digits left.
         days = self.day * (before[last] - before[first + 1])
-        by_hours, until_by_hours = self._by_hours(since), self._by_hours(until)
-        parts = (self.day - by_hours) * rates[first] + until_by_hours * rates[last]
-        same_day = until_by_hours - by_hours if self.hours else rest
+        to_midnight, same_day = self._hours_from(since, rest)
+        parts = to_midnight * rates[first] + self._by_hours(until) * rates[last]
         within = np.where(ahead > 0, parts + days, same_day * rates[first])
         return cycles * (cycle * self.day) + within
 
@@ -156,8 +155,7 @@ class OperationalTime:
         first, since = self._place(start)
         rates, before, cycle, _ = self._cycle
         cycles, rest = np.divmod(operational, cycle * self.day)
-        by_hours = self._by_hours(since)
-        today = (self.day - by_hours) * rates[first]
+        today = self._hours_from(since, np.zeros(1))[0] * rates[first]
         # In operational days since the beginning of the cycle.
         until = before[first + 1] + (rest - today) / self.day
         last = np.searchsorted(before, until) - 1
@@ -165,7 +163,7 @@ class OperationalTime:
         later_days = (last - first) * self.day + part - since
         same_day = rest / rates[first]
         if self.hours:
-            same_day = self._by_hours(by_hours + same_day, True) - since
+            same_day = self._by_hours(self._by_hours(since) + same_day, True) - since
         within = np.where(rest > today, later_days, same_day)
         return cycles * (cycle * self.day) + within
 
@@ -177,6 +175,29 @@ class OperationalTime:
         ends = np.arange(_HOURS + 1) * hour
         by_hours = np.concatenate([[0.0], np.cumsum(self.hours) * hour])
         return np.interp(ticks, *((by_hours, ends) if inverse else (ends, by_hours)))
+
+    def _hours_from(
+        self, since: np.ndarray, ticks: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return ticks by the rates of hours until midnight, and of some ticks, (n,).
+
+        Both begin `since` midnight; the latter are of durations `ticks` within the day.
+        They are sums of positive parts: a nanosecond of a quiet hour would be lost in
+        differences.
+        """
+        if not self.hours:
+            return self.day - since, ticks
+        hour, rates = self.day // _HOURS, np.array(self.hours)
+        before = hour * np.concatenate([[0.0], np.cumsum(rates)])
+        after = hour * np.append(np.cumsum(rates[::-1])[::-1], 0.0)
+        until = np.minimum(since + ticks, self.day)
+        first = since // hour
+        last = np.minimum(until // hour, _HOURS - 1).astype("int64")
+        rest_of_hour = ((first + 1) * hour - since) * rates[first]
+        later = before[last] - before[np.minimum(first + 1, last)]
+        later += (until - last * hour) * rates[last]
+        within = np.where(last == first, ticks * rates[first], rest_of_hour + later)
+        return rest_of_hour + after[first + 1], within
 
     def _place(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the day in the cycle, and ticks since midnight, both int64."""

@@ -261,6 +261,15 @@ def test_days_that_are_no_whole_steps_have_no_weekdays():
         assert found.operational_time is None
 
 
+@pytest.mark.parametrize("hour", [3, 7, 23])
+def test_nanoseconds_of_quiet_hours_pass(hour):
+    """Also the last one of an hour, and of the day."""
+    quiet = tuple([1e-5 if one in (3, 7, 23) else 1.2 for one in range(24)])
+    time = OperationalTime((1.0,) * 7, 1000 * US, hours=quiet)
+    start = np.array([0, 1234, 3_600_000_000_000 - 1]) + hour * 3_600_000_000_000
+    assert_allclose(time.warp(start, np.ones(3)), 1e-5, rtol=1e-9)
+
+
 @pytest.mark.parametrize("step", [US // 1440, US // 12, US, 7 * US // 24])
 def test_hours_need_days_of_several_steps(step):
     time, steps = OperationalTime(RATES, US, hours=HOURS), np.array([1, 2, 3])
