@@ -50,7 +50,7 @@ def log_season(days: np.ndarray, season: tuple[float, ...]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class OperationalTime:
-    """A time that passes on each day as fast as events come (time warping).
+    """A time that passes in each hour as fast as events come (time warping).
 
     With the rate ``r(t)``, operational time is its integral. A rate is that of the
     weekday, times that of the hour, times that of the time of year ``x(t)`` in Fourier
@@ -87,10 +87,10 @@ class OperationalTime:
         `times`, of shape (n,), are ticks of the moments of events, in any order. A
         `season` is for datetimes only.
         """
-        week, hours = _weekday_rates(times, clock), _hour_rates(times, clock)
+        day = int(clock.ticks_per_day() or 0)
+        week, hours = _weekday_rates(times, day), _hour_rates(times, day)
         if week is None and hours is None and not season:
             return None
-        day = int(clock.ticks_per_day() or 0)
         return cls(week or (1.0,) * 7, day, season, hours or ())
 
     def in_steps(self, step: float) -> OperationalTime | None:
@@ -231,18 +231,16 @@ def _cycle_of(week: tuple[float, ...], season: tuple[float, ...]) -> _Cycle:
     return _Cycle(repeated, before, len(rates), float(rates.max()))
 
 
-def _weekday_rates(times: np.ndarray, clock: Clock) -> tuple[float, ...] | None:
+def _weekday_rates(times: np.ndarray, day: int) -> tuple[float, ...] | None:
     """Return the rates of weekdays, of mean 1; None as in `_rates`."""
-    day = int(clock.ticks_per_day() or 0)
     if not _can_compare(times, _FEWEST_WEEKS * 7 * day):
         return None
     weeks, weekdays = np.divmod(times // day + _MONDAY, 7)
     return _rates(weeks, weekdays, 7)
 
 
-def _hour_rates(times: np.ndarray, clock: Clock) -> tuple[float, ...] | None:
+def _hour_rates(times: np.ndarray, day: int) -> tuple[float, ...] | None:
     """Return the rates of the hours of a day, of mean 1; None as in `_rates`."""
-    day = int(clock.ticks_per_day() or 0)
     if day % _HOURS or not _can_compare(times, _FEWEST_DAYS * day):
         return None
     days, hours = np.divmod(times // (day // _HOURS), _HOURS)
